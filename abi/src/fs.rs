@@ -1,0 +1,88 @@
+//! The file-system window: host directories for a guest, served by `host/fsproxy`.
+//!
+//! One request at a time. The guest writes a [`Request`] at offset 0 and the path at [`DATA`], then makes the hypercall
+//! `REGION_CALL`; the proxy reads the request once, into a copy, writes data at [`DATA`] and a [`Reply`] at [`REPLY`].
+//! Paths are relative to the root, without a leading slash ("" = the root itself), and are opened beneath it: no symbolic
+//! link is followed on the host (the guest resolves links itself, in its own tree).
+use crate::assert_layout;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Offset of the reply in the window.
+pub const REPLY: u64 = 256;
+/// Offset of paths and data.
+pub const DATA: u64 = 4096;
+/// Most bytes of data in one request or reply.
+pub const DATA_LEN: u64 = 1 << 20;
+/// Bytes of a window: 2 MiB, so that it is one large page.
+pub const WINDOW_LEN: u64 = 2 << 20;
+/// Longest path, bytes.
+pub const PATH_MAX: u64 = 4096;
+
+/// Attributes of `path`, links not followed.
+pub const STAT: u32 = 1;
+/// Entries of directory `path` from `offset` on: a sequence of [`DirEntry`] and name, padded to 8. `Reply.value` is the
+/// offset for the next request, 0 at the end.
+pub const READ_DIR: u32 = 2;
+/// Target of symbolic link `path`.
+pub const READ_LINK: u32 = 3;
+/// Opens regular file `path` for reading (or as `flags` says); `Reply.value` is its handle.
+pub const OPEN: u32 = 4;
+/// `len` bytes of `handle` from `offset`.
+pub const READ: u32 = 5;
+/// Releases `handle`.
+pub const CLOSE: u32 = 6;
+
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Request {
+    pub operation: u32,
+    pub root: u32,
+    pub handle: u64,
+    pub offset: u64,
+    pub len: u32,
+    pub path_len: u32,
+    pub flags: u32,
+    pub mode: u32,
+}
+assert_layout!(Request, size 40, align 8);
+
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Reply {
+    /// 0 or a negative errno.
+    pub status: i32,
+    /// Bytes at [`DATA`].
+    pub len: u32,
+    pub value: u64,
+    pub attributes: Attributes,
+}
+assert_layout!(Reply, size 88, align 8);
+
+/// As `statx` gives them.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Attributes {
+    pub inode: u64,
+    pub size: u64,
+    pub blocks: u64,
+    pub modified_ns: u64,
+    pub changed_ns: u64,
+    pub accessed_ns: u64,
+    /// File type and permissions.
+    pub mode: u32,
+    pub links: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub device: u64,
+}
+assert_layout!(Attributes, size 72, align 8);
+
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DirEntry {
+    pub inode: u64,
+    /// DT_* of `getdents64`.
+    pub kind: u32,
+    pub name_len: u32,
+}
+assert_layout!(DirEntry, size 16, align 8);
