@@ -1,0 +1,4 @@
+//! Memory: physical frames, the library OS's own heap, page tables, address spaces, and what file mappings take pages from.
+pub mod frame;
+pub mod heap;
+pub mod source;

@@ -1,0 +1,35 @@
+//! What a file mapping takes its pages from.
+use super::frame::Frame;
+use crate::errno::Result;
+use kasoku_abi::Gpa;
+
+/// One page of a file.
+pub enum Page {
+    /// Counted memory: tmpfs, or the cache of a host file.
+    Frame(Frame),
+    /// A page of an image layer or a shared region; never freed.
+    Fixed(Gpa),
+}
+
+impl Page {
+    pub fn gpa(&self) -> Gpa {
+        match self {
+            Page::Frame(frame) => frame.gpa(),
+            Page::Fixed(gpa) => *gpa,
+        }
+    }
+}
+
+/// A file, or a device, that can be mapped into memory.
+pub trait MapSource: Send + Sync {
+    /// The page at `index` (in pages from the beginning of the file). `write` says that a shared, writable mapping wants
+    /// it: the file then copies up what lies in a read-only layer. EFAULT beyond the end (the program gets SIGBUS).
+    fn page(&self, index: u64, write: bool) -> Result<Page>;
+
+    /// The run of physically contiguous pages that begins at page `index` (image layers, regions): where it is, and how
+    /// many pages. Large pages and cheap bulk mapping come from it; `None` where pages are scattered.
+    fn run(&self, index: u64) -> Option<(Gpa, u64)> {
+        let _ = index;
+        None
+    }
+}

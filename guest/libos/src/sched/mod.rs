@@ -1,0 +1,2 @@
+//! Threads: who runs, who waits, and for what.
+pub mod wait;

@@ -1,0 +1,53 @@
+//! Waiting for something to happen.
+//!
+//! Whatever can become ready (a pipe, a socket, a timer, a futex) has a [`WaitQueue`] and wakes it after each change of
+//! state. Whoever waits registers a [`Wake`] and looks at the state again after each wake-up: a wake-up promises nothing.
+//! Files never block: they answer EAGAIN, and the system call waits on the file's queue (`sched::block_on`) and tries again.
+use crate::sync::Mutex;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Somebody to tell that a state has changed: a thread that waits, or an epoll entry.
+pub trait Wake: Send + Sync {
+    /// Called with the waker's queue unlocked; must not block.
+    fn wake(&self);
+}
+
+/// Those who wait for one thing.
+#[derive(Default)]
+pub struct WaitQueue {
+    waiters: Mutex<Vec<Arc<dyn Wake>>>,
+}
+
+impl WaitQueue {
+    pub const fn new() -> WaitQueue {
+        WaitQueue { waiters: Mutex::new(Vec::new()) }
+    }
+
+    /// Adds a waiter; the same one may be added to several queues.
+    pub fn add(&self, waiter: Arc<dyn Wake>) {
+        self.waiters.lock().push(waiter);
+    }
+
+    /// Removes one registration of the waiter.
+    pub fn remove(&self, waiter: &Arc<dyn Wake>) {
+        let mut waiters = self.waiters.lock();
+        if let Some(at) = waiters.iter().position(|w| Arc::ptr_eq(w, waiter)) {
+            waiters.remove(at);
+        }
+    }
+
+    /// Whether anybody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiters.lock().is_empty()
+    }
+
+    /// Tells everybody, in the order in which they came.
+    pub fn wake_all(&self) {
+        // On a copy: a waker may add to or remove from this queue.
+        let waiters = self.waiters.lock().clone();
+        for waiter in waiters {
+            waiter.wake();
+        }
+    }
+}
