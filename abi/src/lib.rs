@@ -6,6 +6,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod accel;
 pub mod boot;
 pub mod config;
 pub mod cpu;
