@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod arch;
 pub mod errno;
+pub mod fs;
 pub mod mm;
 pub mod sched;
 pub mod sync;
