@@ -182,17 +182,30 @@ pub struct OpenFile {
     flags: AtomicU32,
     /// `F_SETOWN`.
     owner: AtomicU32,
+    /// Woken when the last reference goes: epoll entries for this description end then.
+    released: WaitQueue,
 }
 
 impl OpenFile {
     /// `flags`: those of `open`; flags that only matter while opening are dropped.
     pub fn new(file: Arc<dyn File>, flags: u32) -> Arc<OpenFile> {
         let kept = flags & !(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
-        Arc::new(OpenFile { file, offset: Mutex::new(0), flags: AtomicU32::new(kept), owner: AtomicU32::new(0) })
+        Arc::new(OpenFile {
+            file,
+            offset: Mutex::new(0),
+            flags: AtomicU32::new(kept),
+            owner: AtomicU32::new(0),
+            released: WaitQueue::new(),
+        })
     }
 
     pub fn file(&self) -> &Arc<dyn File> {
         &self.file
+    }
+
+    /// Woken when the last reference to the description goes.
+    pub fn released(&self) -> &WaitQueue {
+        &self.released
     }
 
     /// Access mode and status flags.
@@ -307,5 +320,11 @@ impl OpenFile {
 
     pub fn set_offset(&self, offset: u64) {
         *self.offset.lock() = offset;
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.released.wake_all();
     }
 }

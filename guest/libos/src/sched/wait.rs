@@ -11,6 +11,12 @@ use alloc::vec::Vec;
 pub trait Wake: Send + Sync {
     /// Called with the waker's queue unlocked; must not block.
     fn wake(&self);
+
+    /// As [`Self::wake`], when it is known which readiness may have changed (`poll` events).
+    fn wake_for(&self, events: u32) {
+        let _ = events;
+        self.wake();
+    }
 }
 
 /// Those who wait for one thing.
@@ -44,10 +50,27 @@ impl WaitQueue {
 
     /// Tells everybody, in the order in which they came.
     pub fn wake_all(&self) {
-        // On a copy: a waker may add to or remove from this queue.
-        let waiters = self.waiters.lock().clone();
+        self.wake_for(!0);
+    }
+
+    /// As [`Self::wake_all`], and says which readiness may have changed: an edge-triggered epoll entry for something else
+    /// stays quiet.
+    pub fn wake_for(&self, events: u32) {
+        // On a copy: a waker may add to or remove from this queue. One waiter is the usual case and costs no allocation.
+        let waiters = {
+            let waiters = self.waiters.lock();
+            match waiters.as_slice() {
+                [] => return,
+                [one] => {
+                    let one = one.clone();
+                    drop(waiters);
+                    return one.wake_for(events);
+                }
+                _ => waiters.clone(),
+            }
+        };
         for waiter in waiters {
-            waiter.wake();
+            waiter.wake_for(events);
         }
     }
 }
