@@ -1,0 +1,1 @@
+"""Kasoku: serverless functions in unikernels, each with an accelerator of its own."""
