@@ -1,0 +1,63 @@
+# One command each. All of them may be repeated; what is up to date is not done again.
+.PHONY: help setup native test check rust-check python-check rust-test python-test demo bench clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+VENV := .venv
+BIN := $(VENV)/bin
+GUEST_TARGET := x86_64-unknown-none
+# Crates that are compiled only for the guest; everything else is compiled, linted and tested for the host.
+GUEST_CRATES := $(patsubst guest/%/Cargo.toml,kasoku-%,$(wildcard guest/libos/Cargo.toml))
+PYTHON_FOLDERS := $(wildcard kasoku tools tests benchmarks examples guest/runner/python)
+TYPED_FOLDERS := $(wildcard kasoku tools tests benchmarks guest/runner/python)
+
+help:
+	@echo 'make setup   a virtual environment in $(VENV) with the kasoku command in it'
+	@echo 'make demo    two accelerated functions, deployed and invoked'
+	@echo 'make test    checks, then all tests'
+	@echo 'make check   formats, lints and types'
+	@echo 'make bench   all benchmarks, into benchmarks/results/'
+	@echo 'make clean   removes what was built'
+
+# The environment follows pyproject.toml; the native part follows cargo's own idea of what is out of date.
+setup: $(VENV)/.installed native
+
+$(VENV)/.installed: pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'error: no Python 3.11 or newer with the venv module was found (Debian: python3-venv); name one with make PYTHON=...' >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo 'error: cargo was not found: install Rust 1.88 or newer with rustup' >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,dev]'
+	@touch $@
+
+native: $(VENV)/.installed
+	@$(BIN)/python tools/native.py --bin $(BIN)
+
+check: setup rust-check python-check
+
+rust-check: $(VENV)/.installed
+	cargo fmt --all --check
+	cargo clippy --quiet --locked --workspace $(addprefix --exclude ,$(GUEST_CRATES)) --all-targets -- -D warnings
+	$(if $(GUEST_CRATES),cargo clippy --quiet --locked $(addprefix -p ,$(GUEST_CRATES)) --target $(GUEST_TARGET) -- -D warnings)
+
+python-check: $(VENV)/.installed
+	$(BIN)/ruff format --quiet --check $(PYTHON_FOLDERS)
+	$(BIN)/ruff check --quiet $(PYTHON_FOLDERS)
+	$(BIN)/mypy $(TYPED_FOLDERS)
+
+test: check rust-test python-test
+
+rust-test: native
+	cargo test --quiet --locked --workspace $(addprefix --exclude ,$(GUEST_CRATES))
+
+python-test: setup
+	$(BIN)/python -m pytest -n auto
+
+demo: setup
+	$(BIN)/python examples/demo.py
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf target build dist kasoku/_native $(VENV)
