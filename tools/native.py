@@ -80,8 +80,12 @@ def require_guest_target() -> None:
         raise BuildError(f"`rustup target add {GUEST_TARGET}` failed; {advice}")
 
 
-def build(components: tuple[Component, ...] = COMPONENTS) -> dict[str, Path]:
-    """Compiles the components, optimised, and returns where each one lies (by the name that it is installed as)."""
+def build(components: tuple[Component, ...] = COMPONENTS) -> tuple[dict[str, Path], list[BuildError]]:
+    """Compiles the components, optimised.
+
+    Returns where each one lies (by the name that it is installed as), and what went wrong: a library OS that does not
+    compile does not stop the host's part.
+    """
     if shutil.which("cargo") is None:
         raise BuildError(
             "cargo was not found: Kasoku's virtual machine monitor is written in Rust; install it with rustup"
@@ -94,11 +98,15 @@ def build(components: tuple[Component, ...] = COMPONENTS) -> dict[str, Path]:
     if any(c.triple == GUEST_TARGET for c in present):
         require_guest_target()
     made: dict[str, Path] = {}
+    errors: list[BuildError] = []
     for triple in dict.fromkeys(c.triple for c in present):
         of_triple = [c for c in present if c.triple == triple]
         names = sorted({packages[c.name, c.kind] for c in of_triple})
-        made |= _compile(names, triple, of_triple)
-    return made
+        try:
+            made |= _compile(names, triple, of_triple)
+        except BuildError as error:
+            errors.append(error)
+    return made, errors
 
 
 def _compile(packages: list[str], triple: str | None, components: list[Component]) -> dict[str, Path]:
@@ -128,14 +136,21 @@ def _artifacts(output: str) -> Iterator[tuple[tuple[str, str], Path]]:
                 yield (target["name"], "cdylib"), Path(name)
 
 
-def stage(native: Path) -> Path | None:
-    """Builds all and brings `native` up to date; files that did not change keep their times. Returns the launcher."""
-    made = build()
+def stage(native: Path, launchers: Path | None = None) -> Path | None:
+    """Builds all and brings `native` up to date; files that did not change keep their times.
+
+    With `launchers`, the launcher there is brought up to date too. Returns the launcher. Raises BuildError, after all that could be made is in place.
+    """
+    made, errors = build()
     native.mkdir(parents=True, exist_ok=True)
     for name, source in made.items():
         if name != LAUNCHER:
             _install(source, native / name)
+    if launchers and LAUNCHER in made:
+        _install(made[LAUNCHER], launchers / LAUNCHER)
     _runtime_layer(native, made.get(OPENCL_LIBRARY))
+    if errors:
+        raise BuildError("; ".join(str(error) for error in errors))
     return made.get(LAUNCHER)
 
 
@@ -190,9 +205,7 @@ def main() -> int:
     parser.add_argument("--bin", type=Path, help="also bring the launcher in this folder up to date")
     arguments = parser.parse_args()
     try:
-        launcher = stage(ROOT / "kasoku" / "_native")
-        if launcher and arguments.bin:
-            _install(launcher, arguments.bin / LAUNCHER)
+        stage(ROOT / "kasoku" / "_native", arguments.bin)
     except BuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
