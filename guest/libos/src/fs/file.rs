@@ -160,6 +160,17 @@ pub trait File: Send + Sync + Any {
         let _ = owner;
     }
 
+    /// The last descriptor and the last user of the open file are gone (`flock` and OFD locks end).
+    fn release(&self, open: &OpenFile) {
+        let _ = open;
+    }
+
+    /// Opens the same thing once more through `/proc/self/fd/N`.
+    fn reopen(&self, flags: u32) -> Result<Arc<OpenFile>> {
+        let _ = flags;
+        Err(Errno::ENXIO)
+    }
+
     /// The path that `/proc/self/fd/N` shows, e.g. `/etc/passwd`, `pipe:[17]`.
     fn path(&self) -> Vec<u8>;
 }
@@ -234,7 +245,7 @@ impl OpenFile {
     }
 
     pub fn readable(&self) -> bool {
-        self.flags() & O_ACCMODE != O_WRONLY && !self.is_path_only()
+        matches!(self.flags() & O_ACCMODE, O_RDONLY | O_RDWR) && !self.is_path_only()
     }
 
     pub fn writable(&self) -> bool {
@@ -326,5 +337,6 @@ impl OpenFile {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         self.released.wake_all();
+        self.file.release(self);
     }
 }
