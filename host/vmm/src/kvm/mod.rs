@@ -1,0 +1,8 @@
+//! The KVM tender. The only code that opens `/dev/kvm`.
+mod cpu;
+mod cpuid;
+mod kick;
+mod state;
+mod vm;
+
+pub use vm::KvmTender;

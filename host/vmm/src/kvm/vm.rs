@@ -1,0 +1,76 @@
+//! One KVM virtual machine: slots, doorbells, processors.
+use super::cpu::KvmCpu;
+use super::cpuid::HostCpu;
+use crate::memory::Mapping;
+use crate::tender::{Cpu, MemorySlot, Tender, TenderError};
+use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VmFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::sync::Arc;
+use vmm_sys_util::eventfd::EventFd;
+
+pub struct KvmTender {
+    vm: VmFd,
+    host: HostCpu,
+    slots: Vec<Arc<Mapping>>,
+}
+
+impl KvmTender {
+    pub fn new() -> Result<Self, TenderError> {
+        let kvm = Kvm::new().map_err(|e| match e.errno() {
+            libc::ENOENT | libc::ENODEV | libc::ENXIO => TenderError::NoKvm,
+            libc::EACCES | libc::EPERM => TenderError::NoPermission,
+            errno => TenderError::refused("open /dev/kvm", errno),
+        })?;
+        for (cap, name) in [
+            (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+            (Cap::ReadonlyMem, "KVM_CAP_READONLY_MEM"),
+            (Cap::Ioeventfd, "KVM_CAP_IOEVENTFD"),
+            (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+            (Cap::SyncRegs, "KVM_CAP_SYNC_REGS"),
+            (Cap::Xcrs, "KVM_CAP_XCRS"),
+        ] {
+            if !kvm.check_extension(cap) {
+                return Err(TenderError::Missing(name));
+            }
+        }
+        let vm = kvm.create_vm().map_err(|e| TenderError::refused("create a virtual machine", e.errno()))?;
+        Ok(Self { vm, host: HostCpu::new(&kvm)?, slots: Vec::new() })
+    }
+}
+
+impl Tender for KvmTender {
+    fn map(&mut self, slot: MemorySlot) -> Result<(), TenderError> {
+        let region = kvm_userspace_memory_region {
+            slot: self.slots.len() as u32,
+            flags: if slot.read_only { KVM_MEM_READONLY } else { 0 },
+            guest_phys_addr: slot.gpa,
+            memory_size: slot.mapping.len(),
+            userspace_addr: slot.mapping.host_address(),
+        };
+        // SAFETY: the mapping covers the whole range, and it stays mapped as long as this VM or one of its processors
+        // exists: both hold it by `slots`.
+        unsafe { self.vm.set_user_memory_region(region) }
+            .map_err(|e| TenderError::refused("add a memory slot", e.errno()))?;
+        self.slots.push(slot.mapping);
+        Ok(())
+    }
+
+    fn add_doorbell(&mut self, port: u16, event: BorrowedFd<'_>) -> Result<(), TenderError> {
+        let refused = |errno| TenderError::refused("add a doorbell", errno);
+        let copy = event.as_fd().try_clone_to_owned().map_err(|e| refused(e.raw_os_error().unwrap_or(libc::EIO)))?;
+        // SAFETY: the descriptor was just duplicated, nobody else owns it.
+        let event = unsafe { EventFd::from_raw_fd(copy.into_raw_fd()) };
+        self.vm
+            .register_ioevent(&event, &IoEventAddress::Pio(u64::from(port)), NoDatamatch)
+            .map_err(|e| refused(e.errno()))
+    }
+
+    fn create_cpu(&mut self, index: usize) -> Result<Box<dyn Cpu>, TenderError> {
+        let fd = self
+            .vm
+            .create_vcpu(index as u64)
+            .map_err(|e| TenderError::refused("create a virtual processor", e.errno()))?;
+        Ok(Box::new(KvmCpu::new(fd, index, &self.host, self.slots.clone())?))
+    }
+}

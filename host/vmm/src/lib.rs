@@ -1,0 +1,23 @@
+//! The VMM of Kasoku: one virtual machine per process.
+//!
+//! `machine` is the boot sequence. Above the `tender` trait nothing knows KVM; below it nothing knows hypercalls.
+//! What the guest says is hostile: it is copied once, checked, and answered with a value or an errno.
+pub mod boot;
+pub mod channels;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod guest;
+pub mod hypercall;
+pub mod kvm;
+pub mod layers;
+pub mod loader;
+pub mod machine;
+pub mod memory;
+pub mod outcome;
+pub mod page_tables;
+pub mod regions;
+mod sys;
+pub mod tender;
+mod ticker;
+pub mod timings;

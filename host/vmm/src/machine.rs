@@ -1,0 +1,188 @@
+//! One virtual machine from its parts to its end: check, map, load, drop privileges, run.
+use crate::boot::{self, Parts};
+use crate::channels::Channels;
+use crate::clock::GuestClock;
+use crate::config::Program;
+use crate::error::Error;
+use crate::guest::{Console, CpuHandle, Guest};
+use crate::hypercall;
+use crate::layers::Layers;
+use crate::loader;
+use crate::memory::GuestMemory;
+use crate::outcome::{Outcome, fault_report};
+use crate::regions::{RegionFds, Regions};
+use crate::tender::{Cpu, CpuStart, Exit, MemorySlot, Tender};
+use crate::timings::Timings;
+use crate::{sys, ticker};
+use kasoku_abi::cpu::PreemptFrame;
+use kasoku_abi::hypercall::DOORBELL_PORT;
+use kasoku_abi::layout::{LARGE_PAGE, LIBOS_BASE, LIBOS_END, MAX_CPUS};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::Sender;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+/// Less than this holds no library OS.
+const MIN_MEMORY: u64 = 16 << 20;
+
+/// Everything that a machine is made of.
+pub struct Specification {
+    pub memory_mib: u64,
+    pub cpus: usize,
+    pub libos: File,
+    /// EROFS images, bottom first, and their lengths in bytes.
+    pub layers: Vec<(OwnedFd, u64)>,
+    pub channels: Vec<(usize, OwnedFd)>,
+    pub regions: Vec<RegionFds>,
+    pub program: Program,
+    pub console: Box<dyn Console>,
+    /// Called once, from the thread of the processor that ended the guest.
+    pub ended: Sender<Outcome>,
+}
+
+/// A guest that runs. Dropping it stops the guest and waits for its threads.
+pub struct Machine {
+    guest: Arc<Guest>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Machine {
+    pub fn start(tender: &mut dyn Tender, spec: Specification, timings: &mut Timings) -> Result<Self, Error> {
+        if spec.cpus == 0 || spec.cpus as u64 > MAX_CPUS {
+            return Err(Error::Request(format!("a guest has 1 to {MAX_CPUS} processors, not {}", spec.cpus)));
+        }
+        let ram_len = spec.memory_mib.checked_mul(1 << 20).filter(|&len| len >= MIN_MEMORY);
+        let ram_len = ram_len.ok_or_else(|| {
+            Error::Request(format!("a guest needs at least {} MiB of memory, not {}", MIN_MEMORY >> 20, spec.memory_mib))
+        })?;
+        if ram_len > kasoku_abi::layout::LAYERS {
+            return Err(Error::Request(format!("{} MiB of memory are more than a guest can address", spec.memory_mib)));
+        }
+        let memory = GuestMemory::new(ram_len.next_multiple_of(LARGE_PAGE))?;
+        let layers = Layers::new(spec.layers)?;
+        let regions = Regions::new(spec.regions)?;
+        let channels = Channels::new(spec.channels).map_err(Error::Channels)?;
+        tender.map(MemorySlot { gpa: 0, mapping: memory.ram().clone(), read_only: false })?;
+        for (gpa, mapping) in layers.slots() {
+            tender.map(MemorySlot { gpa, mapping: mapping.clone(), read_only: true })?;
+        }
+        for (index, (gpa, mapping, doorbell)) in regions.slots().enumerate() {
+            tender.map(MemorySlot { gpa, mapping: mapping.clone(), read_only: false })?;
+            tender.add_doorbell(DOORBELL_PORT + index as u16, doorbell)?;
+        }
+        timings.mark("memory");
+        let mut processors = Vec::with_capacity(spec.cpus);
+        for index in 0..spec.cpus {
+            processors.push(tender.create_cpu(index)?);
+        }
+        timings.mark("processors");
+        let loaded = loader::load(&spec.libos, &memory)?;
+        timings.mark("load");
+        let clock = GuestClock::new(processors[0].tsc_hz()?);
+        let state = boot::prepare(
+            &memory,
+            &loaded,
+            &Parts {
+                cpus: spec.cpus,
+                layers: &layers.infos(),
+                regions: &regions.infos(),
+                channels: channels.kinds(),
+                terminal: channels.terminal_size(),
+                program: &spec.program,
+                clock: &clock,
+            },
+        )?;
+        timings.mark("prepare");
+        sys::install_interrupt_handler().map_err(Error::Thread)?;
+        let handles = processors.iter().map(|cpu| CpuHandle::new(cpu.kicker())).collect::<Result<Vec<_>, _>>();
+        let handles = handles.map_err(|errno| Error::Thread(errno.into()))?;
+        let guest = Guest::new(memory, loaded.header, channels, regions, clock, spec.console, handles);
+        let mut machine = Self { guest: Arc::new(guest), threads: Vec::new() };
+        machine.spawn("ticker", ticker::run)?;
+        for (index, cpu) in processors.into_iter().enumerate() {
+            let start = CpuStart {
+                entry: if index == 0 { loaded.header.boot_entry } else { loaded.header.secondary_entry },
+                stack: state.stack,
+                argument: index as u64,
+                root: state.root,
+                syscall_entry: loaded.header.syscall_probe,
+            };
+            let ended = spec.ended.clone();
+            machine.spawn(&format!("vcpu{index}"), move |guest| run_processor(guest, index, cpu, start, &ended))?;
+        }
+        Ok(machine)
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce(&Guest) + Send + 'static) -> Result<(), Error> {
+        let guest = self.guest.clone();
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || body(&guest)).map_err(Error::Thread)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    pub fn guest(&self) -> &Guest {
+        &self.guest
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.guest.stop();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has ended the process already (panics abort).
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A processor's thread: sets it up, runs it, reports how the guest ended.
+fn run_processor(guest: &Guest, index: usize, mut cpu: Box<dyn Cpu>, mut start: CpuStart, ended: &Sender<Outcome>) {
+    if index != 0 {
+        match guest.wait_for_start(index) {
+            Some(stack) => start.stack = stack,
+            None => return,
+        }
+    }
+    let outcome = match cpu.attach().and_then(|()| cpu.set_start(&start)) {
+        Ok(()) => run_guest(guest, index, cpu.as_mut()),
+        Err(error) => Outcome::Fault { reason: error.to_string(), report: String::new() },
+    };
+    // Nobody listens any more when the machine is being dropped.
+    let _ = ended.send(outcome);
+}
+
+fn run_guest(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Outcome {
+    let handle = &guest.cpus[index];
+    while !guest.is_stopping() {
+        handle.set_running(true);
+        guest.ticker.unpark();
+        let exit = cpu.run();
+        handle.set_running(false);
+        match exit {
+            Exit::Hypercall { number } => {
+                if let Some(outcome) = hypercall::dispatch(guest, index, cpu, number) {
+                    return outcome;
+                }
+            }
+            Exit::Interrupted => preempt(guest, index, cpu),
+            Exit::Fault { reason } => {
+                let report = cpu.registers().map(|registers| fault_report(&guest.memory, &registers));
+                return Outcome::Fault { reason, report: report.unwrap_or_else(|error| error.to_string()) };
+            }
+        }
+    }
+    Outcome::Stopped
+}
+
+/// Sends an interrupted processor to the library OS's preemption entry, unless it is inside the library OS already: that
+/// looks at its pending bits itself before it leaves.
+fn preempt(guest: &Guest, index: usize, cpu: &mut dyn Cpu) {
+    let page = guest.page(index);
+    let (rip, rsp, rflags) = cpu.interrupted_at();
+    if page.pending() == 0 || (LIBOS_BASE..LIBOS_END).contains(&rip) {
+        return;
+    }
+    page.set_preempt(PreemptFrame { rip, rsp, rflags });
+    cpu.redirect(guest.header.preempt_entry);
+}

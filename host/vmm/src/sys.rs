@@ -1,0 +1,97 @@
+//! The few host calls that no safe wrapper offers. FFI: `unsafe` is allowed here.
+use rustix::io::Errno;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// The kernel's `struct termios`, as TCGETS gives it.
+pub const TERMIOS_LEN: usize = 36;
+/// The kernel's `struct winsize`.
+pub const WINSIZE_LEN: usize = 8;
+
+extern "C" fn interrupted(_: libc::c_int) {}
+
+fn interrupt_signal() -> libc::c_int {
+    libc::SIGRTMIN()
+}
+
+/// Makes the signal that interrupts KVM_RUN do nothing else. Once per process, before any thread is interrupted.
+pub fn install_interrupt_handler() -> io::Result<()> {
+    // SAFETY: all fields of a zeroed sigaction are valid; the handler is an empty function.
+    let result = unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = interrupted as *const () as usize;
+        libc::sigaction(interrupt_signal(), &action, std::ptr::null_mut())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+pub fn thread_id() -> i32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// Sends the interrupting signal to thread `id` of this process. A thread that has ended meanwhile is nobody's loss.
+pub fn interrupt_thread(id: i32) {
+    // SAFETY: plain integers; `install_interrupt_handler` made the signal harmless.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id, interrupt_signal()) };
+}
+
+/// Blocks `signals` in the calling thread (and those it creates later) and gives a descriptor that reads them.
+pub fn signal_descriptor(signals: &[libc::c_int]) -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by sigemptyset before use; the new descriptor is owned by nobody else.
+    unsafe {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        for &signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        let error = libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        let fd = libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
+    }
+}
+
+/// Signal numbers that have arrived at a [`signal_descriptor`].
+pub fn read_signals(fd: BorrowedFd<'_>) -> Vec<i32> {
+    const SIZE: usize = size_of::<libc::signalfd_siginfo>();
+    let mut bytes = [0; 8 * SIZE];
+    let Ok(len) = rustix::io::read(fd, &mut bytes) else { return Vec::new() };
+    bytes[..len]
+        .chunks_exact(SIZE)
+        .map(|info| i32::from_ne_bytes(info[..4].try_into().expect("ssi_signo is the first four bytes")))
+        .collect()
+}
+
+fn terminal_control<const N: usize>(fd: BorrowedFd<'_>, request: libc::Ioctl, value: &mut [u8; N]) -> Result<(), Errno> {
+    // SAFETY: every request passed below reads or writes exactly the structure whose length its array has.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, value.as_mut_ptr()) };
+    if result == 0 {
+        return Ok(());
+    }
+    Err(Errno::from_raw_os_error(io::Error::last_os_error().raw_os_error().unwrap_or(libc::ENOTTY)))
+}
+
+pub fn terminal_settings(fd: BorrowedFd<'_>) -> Result<[u8; TERMIOS_LEN], Errno> {
+    let mut value = [0; TERMIOS_LEN];
+    terminal_control(fd, libc::TCGETS, &mut value)?;
+    Ok(value)
+}
+
+pub fn set_terminal_settings(fd: BorrowedFd<'_>, mut value: [u8; TERMIOS_LEN]) -> Result<(), Errno> {
+    terminal_control(fd, libc::TCSETS, &mut value)
+}
+
+pub fn terminal_size(fd: BorrowedFd<'_>) -> Result<[u8; WINSIZE_LEN], Errno> {
+    let mut value = [0; WINSIZE_LEN];
+    terminal_control(fd, libc::TIOCGWINSZ, &mut value)?;
+    Ok(value)
+}
+
+pub fn time_stamp_counter() -> u64 {
+    // SAFETY: every x86-64 processor has `rdtsc`.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}

@@ -1,0 +1,151 @@
+//! A guest small enough to be read: hand-written images with a `LibosHeader` of their own, booted on real KVM.
+use kasoku_abi::boot::{LIBOS_MAGIC, LibosHeader};
+use kasoku_abi::layout::LIBOS_BASE;
+use kasoku_abi::ABI_VERSION;
+use kasoku_vmm::config::Program;
+use kasoku_vmm::guest::Console;
+use kasoku_vmm::kvm::KvmTender;
+use kasoku_vmm::machine::{Machine, Specification};
+use kasoku_vmm::outcome::Outcome;
+use kasoku_vmm::timings::Timings;
+use std::fs::File;
+use std::io::Write;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use zerocopy::IntoBytes;
+
+/// Image offset of the code.
+pub const CODE: u64 = 0x1000;
+/// Image offset of the preemption entry: every image has one there.
+pub const PREEMPT: u64 = 0x1800;
+/// Image offset of the secondary processors' entry.
+pub const SECONDARY: u64 = 0x1c00;
+const IMAGE_LEN: usize = 0x3000;
+
+/// Defines `fn $name() -> &'static [u8]`: machine code that runs at `LIBOS_BASE + CODE`. It is position independent and
+/// addresses its CpuPage by gs.
+#[macro_export]
+macro_rules! guest_code {
+    ($name:ident, $($line:literal),+ $(,)?) => {
+        core::arch::global_asm!(
+            concat!(".pushsection .rodata.guest.", stringify!($name), ",\"a\""),
+            concat!("guest_", stringify!($name), "_begin:"),
+            $($line),+,
+            concat!("guest_", stringify!($name), "_end:"),
+            ".popsection",
+        );
+
+        fn $name() -> &'static [u8] {
+            unsafe extern "C" {
+                #[link_name = concat!("guest_", stringify!($name), "_begin")]
+                static BEGIN: u8;
+                #[link_name = concat!("guest_", stringify!($name), "_end")]
+                static END: u8;
+            }
+            let (begin, end) = (&raw const BEGIN, &raw const END);
+            // SAFETY: both labels lie in one read-only section, BEGIN first.
+            unsafe { core::slice::from_raw_parts(begin, end.offset_from(begin) as usize) }
+        }
+    };
+}
+
+/// A library OS file of one segment that holds the header and `code`.
+pub fn image(code: &[u8]) -> Vec<u8> {
+    let at = |offset| LIBOS_BASE + offset;
+    let header = LibosHeader {
+        magic: LIBOS_MAGIC,
+        abi_version: ABI_VERSION,
+        reserved: 0,
+        boot_entry: at(CODE),
+        syscall_probe: at(CODE),
+        preempt_entry: at(PREEMPT),
+        text_start: at(CODE),
+        text_end: at(IMAGE_LEN as u64),
+        secondary_entry: at(SECONDARY),
+    };
+    let mut segment = vec![0u8; IMAGE_LEN];
+    segment[..64].copy_from_slice(header.as_bytes());
+    segment[CODE as usize..CODE as usize + code.len()].copy_from_slice(code);
+    let mut file = Vec::new();
+    file.extend_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    for half in [2u16, 62] {
+        file.extend_from_slice(&half.to_le_bytes());
+    }
+    file.extend_from_slice(&1u32.to_le_bytes());
+    for word in [at(CODE), 64, 0] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    file.extend_from_slice(&0u32.to_le_bytes());
+    for half in [64u16, 56, 1, 0, 0, 0] {
+        file.extend_from_slice(&half.to_le_bytes());
+    }
+    file.extend_from_slice(&1u32.to_le_bytes());
+    file.extend_from_slice(&7u32.to_le_bytes());
+    for word in [0x1000, LIBOS_BASE, LIBOS_BASE, IMAGE_LEN as u64, IMAGE_LEN as u64, 0x1000] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    file.resize(0x1000, 0);
+    file.extend_from_slice(&segment);
+    file
+}
+
+pub fn memory_file(bytes: &[u8]) -> File {
+    let fd = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC | rustix::fs::MemfdFlags::ALLOW_SEALING);
+    let mut file = File::from(fd.unwrap());
+    file.write_all(bytes).unwrap();
+    file
+}
+
+#[derive(Clone, Default)]
+pub struct Lines(Arc<Mutex<String>>);
+
+impl Console for Lines {
+    fn write(&self, text: &str) {
+        self.0.lock().unwrap().push_str(text);
+    }
+
+    fn started(&self) {}
+}
+
+pub struct Running {
+    pub machine: Machine,
+    pub lines: Lines,
+    ended: Receiver<Outcome>,
+}
+
+impl Running {
+    pub fn wait(&self) -> Outcome {
+        self.ended.recv_timeout(Duration::from_secs(60)).expect("the guest ends")
+    }
+
+    pub fn console(&self) -> String {
+        self.lines.0.lock().unwrap().clone()
+    }
+}
+
+pub fn start(code: &[u8], change: impl FnOnce(&mut Specification)) -> Running {
+    let lines = Lines::default();
+    let (sender, ended) = channel();
+    let mut spec = Specification {
+        memory_mib: 32,
+        cpus: 1,
+        libos: memory_file(&image(code)),
+        layers: Vec::new(),
+        channels: Vec::new(),
+        regions: Vec::new(),
+        program: Program { args: vec![b"/init".to_vec()], cwd: "/".into(), ..Program::default() },
+        console: Box::new(lines.clone()),
+        ended: sender,
+    };
+    change(&mut spec);
+    let mut tender = KvmTender::new().expect("this test needs /dev/kvm");
+    let machine = Machine::start(&mut tender, spec, &mut Timings::new()).unwrap();
+    Running { machine, lines, ended }
+}
+
+pub fn run(code: &[u8]) -> (Outcome, String) {
+    let running = start(code, |_| {});
+    let outcome = running.wait();
+    (outcome, running.console())
+}
