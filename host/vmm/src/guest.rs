@@ -2,6 +2,7 @@
 use crate::channels::Channels;
 use crate::clock::GuestClock;
 use crate::memory::{CpuPage, GuestMemory};
+use crate::outcome::Outcome;
 use crate::regions::Regions;
 use crate::tender::Kick;
 use kasoku_abi::boot::LibosHeader;
@@ -12,11 +13,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 
-/// Takes what the guest says to whoever watches it. Text is the guest's: whoever shows it escapes it.
-pub trait Console: Send + Sync {
-    fn write(&self, text: &str);
+/// Whoever watches the guest. Called from the processors' threads. Text is the guest's: whoever shows it escapes it.
+pub trait Watcher: Send + Sync {
+    fn console(&self, text: &str);
     /// The library OS has come up.
     fn started(&self);
+    /// The guest has ended.
+    fn ended(&self, outcome: Outcome);
 }
 
 /// How to reach one processor from other threads.
@@ -36,7 +39,7 @@ pub struct Guest {
     pub channels: Channels,
     pub regions: Regions,
     pub clock: GuestClock,
-    pub console: Box<dyn Console>,
+    pub watcher: Box<dyn Watcher>,
     pub cpus: Vec<CpuHandle>,
     pub(crate) ticker: crate::ticker::Parking,
     started: AtomicBool,
@@ -92,7 +95,7 @@ impl Guest {
         channels: Channels,
         regions: Regions,
         clock: GuestClock,
-        console: Box<dyn Console>,
+        watcher: Box<dyn Watcher>,
         cpus: Vec<CpuHandle>,
     ) -> Self {
         Self {
@@ -101,7 +104,7 @@ impl Guest {
             channels,
             regions,
             clock,
-            console,
+            watcher,
             cpus,
             ticker: crate::ticker::Parking::default(),
             started: AtomicBool::new(false),
@@ -161,7 +164,7 @@ impl Guest {
     /// The library OS has set its system-call entry: it is up.
     pub fn mark_started(&self) {
         if !self.started.swap(true, SeqCst) {
-            self.console.started();
+            self.watcher.started();
         }
     }
 }

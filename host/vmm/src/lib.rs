@@ -7,6 +7,8 @@ pub mod channels;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod events;
+pub mod exec;
 pub mod guest;
 pub mod hypercall;
 pub mod kvm;

@@ -4,7 +4,7 @@ use crate::channels::Channels;
 use crate::clock::GuestClock;
 use crate::config::Program;
 use crate::error::Error;
-use crate::guest::{Console, CpuHandle, Guest};
+use crate::guest::{CpuHandle, Guest, Watcher};
 use crate::hypercall;
 use crate::layers::Layers;
 use crate::loader;
@@ -19,7 +19,6 @@ use kasoku_abi::hypercall::DOORBELL_PORT;
 use kasoku_abi::layout::{LARGE_PAGE, LIBOS_BASE, LIBOS_END, MAX_CPUS};
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::Sender;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -36,9 +35,7 @@ pub struct Specification {
     pub channels: Vec<(usize, OwnedFd)>,
     pub regions: Vec<RegionFds>,
     pub program: Program,
-    pub console: Box<dyn Console>,
-    /// Called once, from the thread of the processor that ended the guest.
-    pub ended: Sender<Outcome>,
+    pub watcher: Box<dyn Watcher>,
 }
 
 /// A guest that runs. Dropping it stops the guest and waits for its threads.
@@ -97,7 +94,7 @@ impl Machine {
         sys::install_interrupt_handler().map_err(Error::Thread)?;
         let handles = processors.iter().map(|cpu| CpuHandle::new(cpu.kicker())).collect::<Result<Vec<_>, _>>();
         let handles = handles.map_err(|errno| Error::Thread(errno.into()))?;
-        let guest = Guest::new(memory, loaded.header, channels, regions, clock, spec.console, handles);
+        let guest = Guest::new(memory, loaded.header, channels, regions, clock, spec.watcher, handles);
         let mut machine = Self { guest: Arc::new(guest), threads: Vec::new() };
         machine.spawn("ticker", ticker::run)?;
         for (index, cpu) in processors.into_iter().enumerate() {
@@ -108,8 +105,7 @@ impl Machine {
                 root: state.root,
                 syscall_entry: loaded.header.syscall_probe,
             };
-            let ended = spec.ended.clone();
-            machine.spawn(&format!("vcpu{index}"), move |guest| run_processor(guest, index, cpu, start, &ended))?;
+            machine.spawn(&format!("vcpu{index}"), move |guest| run_processor(guest, index, cpu, start))?;
         }
         Ok(machine)
     }
@@ -137,7 +133,7 @@ impl Drop for Machine {
 }
 
 /// A processor's thread: sets it up, runs it, reports how the guest ended.
-fn run_processor(guest: &Guest, index: usize, mut cpu: Box<dyn Cpu>, mut start: CpuStart, ended: &Sender<Outcome>) {
+fn run_processor(guest: &Guest, index: usize, mut cpu: Box<dyn Cpu>, mut start: CpuStart) {
     if index != 0 {
         match guest.wait_for_start(index) {
             Some(stack) => start.stack = stack,
@@ -148,8 +144,7 @@ fn run_processor(guest: &Guest, index: usize, mut cpu: Box<dyn Cpu>, mut start: 
         Ok(()) => run_guest(guest, index, cpu.as_mut()),
         Err(error) => Outcome::Fault { reason: error.to_string(), report: String::new() },
     };
-    // Nobody listens any more when the machine is being dropped.
-    let _ = ended.send(outcome);
+    guest.watcher.ended(outcome);
 }
 
 fn run_guest(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Outcome {

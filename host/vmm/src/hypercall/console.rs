@@ -9,7 +9,7 @@ const MAX_TEXT: u64 = 64 << 10;
 
 pub fn console(call: &mut Call<'_>) -> Result<Answer, Errno> {
     let text = text(call)?;
-    call.guest.console.write(&text);
+    call.guest.watcher.console(&text);
     Ok(DONE)
 }
 

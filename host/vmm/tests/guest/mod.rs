@@ -3,14 +3,14 @@ use kasoku_abi::boot::{LIBOS_MAGIC, LibosHeader};
 use kasoku_abi::layout::LIBOS_BASE;
 use kasoku_abi::ABI_VERSION;
 use kasoku_vmm::config::Program;
-use kasoku_vmm::guest::Console;
+use kasoku_vmm::guest::Watcher;
 use kasoku_vmm::kvm::KvmTender;
 use kasoku_vmm::machine::{Machine, Specification};
 use kasoku_vmm::outcome::Outcome;
 use kasoku_vmm::timings::Timings;
 use std::fs::File;
 use std::io::Write;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use zerocopy::IntoBytes;
@@ -97,15 +97,23 @@ pub fn memory_file(bytes: &[u8]) -> File {
     file
 }
 
-#[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<String>>);
+#[derive(Clone)]
+pub struct Lines {
+    text: Arc<Mutex<String>>,
+    ended: Sender<Outcome>,
+}
 
-impl Console for Lines {
-    fn write(&self, text: &str) {
-        self.0.lock().unwrap().push_str(text);
+impl Watcher for Lines {
+    fn console(&self, text: &str) {
+        self.text.lock().unwrap().push_str(text);
     }
 
     fn started(&self) {}
+
+    fn ended(&self, outcome: Outcome) {
+        // Nobody listens any more when the test drops the machine.
+        let _ = self.ended.send(outcome);
+    }
 }
 
 pub struct Running {
@@ -120,13 +128,13 @@ impl Running {
     }
 
     pub fn console(&self) -> String {
-        self.lines.0.lock().unwrap().clone()
+        self.lines.text.lock().unwrap().clone()
     }
 }
 
 pub fn start(code: &[u8], change: impl FnOnce(&mut Specification)) -> Running {
-    let lines = Lines::default();
     let (sender, ended) = channel();
+    let lines = Lines { text: Arc::default(), ended: sender };
     let mut spec = Specification {
         memory_mib: 32,
         cpus: 1,
@@ -135,8 +143,7 @@ pub fn start(code: &[u8], change: impl FnOnce(&mut Specification)) -> Running {
         channels: Vec::new(),
         regions: Vec::new(),
         program: Program { args: vec![b"/init".to_vec()], cwd: "/".into(), ..Program::default() },
-        console: Box::new(lines.clone()),
-        ended: sender,
+        watcher: Box::new(lines.clone()),
     };
     change(&mut spec);
     let mut tender = KvmTender::new().expect("this test needs /dev/kvm");

@@ -1,0 +1,195 @@
+//! The command line of `kasoku exec`.
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub const USAGE: &str = "\
+Usage: kasoku exec [OPTIONS] [--] PROGRAM [ARG...]
+
+Runs a Linux program in a virtual machine of its own, with this terminal's standard streams, signals and exit code.
+Without --image the program sees this machine's system directories, read-only; what it writes stays in its memory.
+
+  --image NAME             root file system from an image (see `kasoku image ls`); PROGRAM may then be left out
+  --mem MIB                memory of the guest (default 1024)
+  --accelerator KIND[:ID]  lease an accelerator, e.g. opencl or opencl:pocl:0
+  --arena MIB              memory shared with the accelerator (default 256)
+  -e, --env NAME[=VALUE]   set an environment variable, or pass this one's value on
+  -i, --interactive        forward standard input even if it is a terminal
+  --mount HOST:GUEST:ro    show a host directory in the guest, read-only
+  -w, --workdir DIR        working directory in the guest
+  --timeout SECONDS        kill the guest after this time, exit code 124
+  --strace                 print every system call on standard error
+  --timings                print where the time went on standard error, as JSON
+  --home DIR               Kasoku's state directory (default $KASOKU_HOME or ~/.local/share/kasoku)
+  --native-dir DIR         where the library OS and the helper programs are
+
+Exit code: the program's own; 128+N when signal N killed it; 124 after --timeout; 125 when Kasoku could not run it or the
+guest crashed; 126 not executable; 127 not found.";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostMount {
+    pub host: PathBuf,
+    pub guest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub image: Option<String>,
+    pub memory_mib: u64,
+    pub accelerator: Option<String>,
+    pub arena_mib: u64,
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    pub interactive: bool,
+    pub mounts: Vec<HostMount>,
+    pub workdir: Option<String>,
+    pub timeout: Option<Duration>,
+    pub strace: bool,
+    pub timings: bool,
+    pub home: Option<PathBuf>,
+    pub native_dir: Option<PathBuf>,
+    pub program: Vec<Vec<u8>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            image: None,
+            memory_mib: 1024,
+            accelerator: None,
+            arena_mib: 256,
+            env: Vec::new(),
+            interactive: false,
+            mounts: Vec::new(),
+            workdir: None,
+            timeout: None,
+            strace: false,
+            timings: false,
+            home: None,
+            native_dir: None,
+            program: Vec::new(),
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    Run(Box<Options>),
+    Help,
+}
+
+/// `host_env` looks up a variable of the caller's environment, for `-e NAME`.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    host_env: impl Fn(&str) -> Option<OsString>,
+) -> Result<Command, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut options = Options::default();
+    let mut parser = lexopt::Parser::from_args(args);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("image") => options.image = Some(parser.value()?.string()?),
+            Long("mem") => options.memory_mib = parser.value()?.parse()?,
+            Long("accelerator") => options.accelerator = Some(parser.value()?.string()?),
+            Long("arena") => options.arena_mib = parser.value()?.parse()?,
+            Short('e') | Long("env") => options.env.extend(variable(parser.value()?.string()?, &host_env)),
+            Short('i') | Long("interactive") => options.interactive = true,
+            Long("mount") => options.mounts.push(mount(&parser.value()?.string()?)?),
+            Short('w') | Long("workdir") => options.workdir = Some(parser.value()?.string()?),
+            Long("timeout") => options.timeout = Some(seconds(parser.value()?.parse()?)?),
+            Long("strace") => options.strace = true,
+            Long("timings") => options.timings = true,
+            Long("home") => options.home = Some(parser.value()?.into()),
+            Long("native-dir") => options.native_dir = Some(parser.value()?.into()),
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Value(program) => {
+                options.program.push(program.into_vec());
+                options.program.extend(parser.raw_args()?.map(OsString::into_vec));
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    if options.program.is_empty() && options.image.is_none() {
+        return Err("no program is named (see kasoku exec --help)".into());
+    }
+    Ok(Command::Run(Box::new(options)))
+}
+
+fn variable(text: String, host_env: impl Fn(&str) -> Option<OsString>) -> Option<(Vec<u8>, Vec<u8>)> {
+    match text.split_once('=') {
+        Some((name, value)) => Some((name.into(), value.into())),
+        None => host_env(&text).map(|value| (text.into(), value.into_vec())),
+    }
+}
+
+fn mount(text: &str) -> Result<HostMount, lexopt::Error> {
+    let mut parts = text.split(':');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(host), Some(guest), Some("ro"), None) if !host.is_empty() && guest.starts_with('/') => {
+            Ok(HostMount { host: host.into(), guest: guest.to_owned() })
+        }
+        _ => Err(format!("--mount wants HOST:GUEST:ro with an absolute GUEST, not {text:?}").into()),
+    }
+}
+
+fn seconds(value: f64) -> Result<Duration, lexopt::Error> {
+    Duration::try_from_secs_f64(value)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| format!("--timeout wants seconds above zero, not {value}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Result<Command, String> {
+        let host_env = |name: &str| (name == "SET").then(|| "host".into());
+        parse(args.iter().map(OsString::from), host_env).map_err(|e| e.to_string())
+    }
+
+    fn options(args: &[&str]) -> Options {
+        match parsed(args).unwrap() {
+            Command::Run(options) => *options,
+            Command::Help => panic!("help"),
+        }
+    }
+
+    #[test]
+    fn everything_after_the_program_is_the_programs() {
+        let options = options(&["--mem", "64", "-e", "A=b=c", "-eSET", "-eUNSET", "ls", "--mem", "-l", "--", "x"]);
+        assert_eq!(options.memory_mib, 64);
+        assert_eq!(options.env, [(b"A".to_vec(), b"b=c".to_vec()), (b"SET".to_vec(), b"host".to_vec())]);
+        assert_eq!(options.program, ["ls", "--mem", "-l", "--", "x"].map(|s| s.as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn a_double_dash_ends_the_options() {
+        assert_eq!(options(&["-i", "--", "--help"]).program, [b"--help"]);
+        assert_eq!(parsed(&["--help", "x"]), Ok(Command::Help));
+    }
+
+    #[test]
+    fn an_image_may_bring_its_own_program() {
+        assert!(options(&["--image", "x"]).program.is_empty());
+        assert!(parsed(&["--mem", "64"]).unwrap_err().contains("no program"));
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for args in [
+            ["--mount", "/x:y:ro", "p"],
+            ["--mount", "/x:/y", "p"],
+            ["--mount", "/x:/y:rw", "p"],
+            ["--timeout", "0", "p"],
+            ["--timeout", "-1", "p"],
+            ["--timeout", "nan", "p"],
+            ["--mem", "x", "p"],
+            ["--nonsense", "x", "p"],
+        ] {
+            let message = parsed(&args).unwrap_err();
+            assert!(message.contains(args[0]) || message.contains(args[1]), "{message}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Where the files that belong to this program are: library OS, helpers, runtime layer.
+use super::Failure;
+use std::path::{Path, PathBuf};
+
+/// Directories that may hold them, best first.
+#[derive(Clone, Debug)]
+pub struct NativeFiles {
+    dirs: Vec<PathBuf>,
+}
+
+impl NativeFiles {
+    /// `explicit` (--native-dir) alone, or else relative to this executable: beside it, where the file `kasoku.native`
+    /// beside it says (an editable install), in the Python package of the same environment, in a source tree.
+    pub fn find(explicit: Option<&Path>) -> Result<Self, Failure> {
+        if let Some(dir) = explicit {
+            return Ok(Self { dirs: vec![dir.to_owned()] });
+        }
+        let exe = std::env::current_exe().map_err(|e| Failure::new(format!("cannot find this executable: {e}")))?;
+        let bin = exe.parent().unwrap_or(Path::new("/")).to_owned();
+        let mut dirs = vec![bin.clone()];
+        if let Ok(text) = std::fs::read_to_string(bin.join("kasoku.native")) {
+            dirs.push(PathBuf::from(text.trim_end_matches('\n')));
+        }
+        let packages = std::fs::read_dir(bin.join("../lib")).into_iter().flatten().flatten();
+        dirs.extend(
+            packages
+                .filter(|entry| entry.file_name().to_string_lossy().starts_with("python3"))
+                .map(|entry| entry.path().join("site-packages/kasoku/_native")),
+        );
+        dirs.push(bin.join("../x86_64-unknown-none/release"));
+        Ok(Self { dirs })
+    }
+
+    pub fn optional(&self, name: &str) -> Option<PathBuf> {
+        self.dirs.iter().map(|dir| dir.join(name)).find(|path| path.is_file())
+    }
+
+    pub fn required(&self, name: &str) -> Result<PathBuf, Failure> {
+        self.optional(name).ok_or_else(|| {
+            let dirs: Vec<_> = self.dirs.iter().map(|dir| dir.display().to_string()).collect();
+            Failure::new(format!(
+                "{name} is missing: this installation is incomplete (looked in {}); reinstall Kasoku or name the right \
+                 directory with --native-dir",
+                dirs.join(", ")
+            ))
+        })
+    }
+}
