@@ -1,0 +1,51 @@
+"""The invocation channel: frames of u32 header length, u32 body length (little-endian), a JSON header, a raw body."""
+
+import json
+import os
+import struct
+from typing import Any
+
+LENGTHS = struct.Struct("<II")
+
+
+class Channel:
+    """Blocking frames over one descriptor. The other end is the node agent, which is trusted."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, name: str) -> "Channel":
+        if name.startswith("fd:"):
+            return cls(int(name[3:]))
+        return cls(os.open(name, os.O_RDWR | os.O_CLOEXEC))
+
+    def receive(self) -> tuple[dict[str, Any], bytes] | None:
+        """The next frame; None when the agent has closed the channel."""
+        lengths = self._read(LENGTHS.size)
+        if lengths is None:
+            return None
+        header_length, body_length = LENGTHS.unpack(lengths)
+        frame = self._read(header_length + body_length)
+        if frame is None:
+            return None
+        return json.loads(frame[:header_length]), frame[header_length:]
+
+    def send(self, header: dict[str, Any], body: bytes = b"") -> None:
+        text = json.dumps(header, separators=(",", ":")).encode()
+        frame = memoryview(LENGTHS.pack(len(text), len(body)) + text + body)
+        while frame:
+            frame = frame[os.write(self._descriptor, frame) :]
+
+    def _read(self, length: int) -> bytes | None:
+        data = os.read(self._descriptor, length)
+        if len(data) == length:
+            return data
+        parts = [data]
+        missing = length - len(data)
+        while missing:
+            if not parts[-1]:
+                return None
+            parts.append(os.read(self._descriptor, missing))
+            missing -= len(parts[-1])
+        return b"".join(parts)

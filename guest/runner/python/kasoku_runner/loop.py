@@ -1,0 +1,150 @@
+"""The runner's life: say hello, be told which handler, import it, answer events until the channel closes."""
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from kasoku_runner import handler
+from kasoku_runner.channel import Channel
+from kasoku_runner.context import Context
+from kasoku_runner.failures import InitFailure, describe, stack_trace, text
+
+PROTOCOL = 1
+Failure = dict[str, Any]
+
+
+def run(channel_name: str) -> int:
+    """Serve one function; returns the exit status of the VM's program."""
+    channel = Channel.open(channel_name)
+    _prepare_streams()
+    channel.send({"type": "hello", "protocol": PROTOCOL, "pid": os.getpid(), **_identify()})
+    first = channel.receive()
+    if first is None:
+        return 0
+    start = time.perf_counter()
+    init = first[0]
+    os.environ.update(init["environment"])
+    handler.set_import_paths(init["task_root"], init["package_paths"])
+    try:
+        call = handler.load(init["handler"])
+    except InitFailure as failure:
+        return _refuse(channel, failure.describe(), 1)
+    except SystemExit as error:
+        return _refuse(channel, _exit_failure(error), _exit_status(error))
+    _flush()
+    channel.send({"type": "ready", "timings": {"imports_ms": _since(start)}})
+    return _serve(channel, call, init["function"])
+
+
+def _serve(channel: Channel, call: handler.Call, function: dict[str, Any]) -> int:
+    while (frame := channel.receive()) is not None:
+        invocation, payload = frame
+        context = Context(function, invocation)
+        start = time.perf_counter()
+        answer, failure, exit_status = _answer(call, payload, context)
+        header = {"type": "error" if failure else "result", "request_id": context.aws_request_id}
+        header["timings"] = {"handler_ms": _since(start)}
+        if phases := _phases():
+            header["phases"] = phases
+        if exit_status is not None:
+            header["final"] = True
+        _flush()
+        channel.send(header, _encode_failure(failure) if failure else answer)
+        if exit_status is not None:
+            return exit_status
+    return 0
+
+
+def _answer(call: handler.Call, payload: bytes, context: Context) -> tuple[bytes, Failure | None, int | None]:
+    """One event through the handler: the result as JSON, or a failure, and an exit status when the function exits."""
+    try:
+        event = json.loads(payload) if payload else {}
+    except (ValueError, RecursionError) as error:
+        return b"", _failure("Runtime.UnmarshalError", f"unable to unmarshal input: {text(error)}", []), None
+    try:
+        result = call(event, context)
+        if hasattr(result, "__await__"):
+            result = _await(result)
+    except SystemExit as error:
+        return b"", _exit_failure(error), _exit_status(error)
+    except BaseException as error:
+        return b"", describe(error), None
+    try:
+        return json.dumps(result, allow_nan=False).encode(), None, None
+    except BaseException as error:
+        message = f"unable to marshal response: {text(error)}"
+        return b"", _failure("Runtime.MarshalError", message, []), None
+
+
+def _await(awaitable: Any) -> Any:
+    import asyncio
+
+    async def finish() -> Any:
+        return await awaitable
+
+    return asyncio.run(finish())
+
+
+def _failure(kind: str, message: str, trace: list[str]) -> Failure:
+    return {"errorType": kind, "errorMessage": message, "stackTrace": trace}
+
+
+def _exit_failure(error: SystemExit) -> Failure:
+    told = text(error) if error.code is not None and not isinstance(error.code, int) else ""
+    message = f"runtime exited with error: exit status {_exit_status(error)}" + (f": {told}" if told else "")
+    return _failure("Runtime.ExitError", message, stack_trace(error))
+
+
+def _exit_status(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    return error.code & 0xFF if isinstance(error.code, int) else 1
+
+
+def _encode_failure(failure: Failure) -> bytes:
+    return json.dumps(failure).encode()
+
+
+def _refuse(channel: Channel, failure: Failure, status: int) -> int:
+    _flush()
+    channel.send({"type": "init_error"}, _encode_failure(failure))
+    return status
+
+
+def _prepare_streams() -> None:
+    """A line that was printed before a crash is in the log; a segmentation fault leaves the Python traceback there."""
+    import faulthandler
+
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    faulthandler.enable()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            # The function closed or replaced the stream: its output is its own business.
+            continue
+
+
+def _identify() -> dict[str, str]:
+    """What this program runs on, as it sees it."""
+    try:
+        with open("/proc/version", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            system = file.read(256).strip()
+    except OSError:
+        system = " ".join(os.uname())[:256]
+    return {"python": sys.version.split()[0], "system": system}
+
+
+def _phases() -> dict[str, float]:
+    phases = sys.modules.get("kasoku.sdk.phases")
+    return phases.drain() if phases else {}
+
+
+def _since(start: float) -> float:
+    return round((time.perf_counter() - start) * 1000, 3)

@@ -1,0 +1,1 @@
+"""Which running instance takes an invocation. Pure."""

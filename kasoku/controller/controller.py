@@ -1,0 +1,345 @@
+"""The controller of one node: observe, decide (the pure packages do), act.
+
+A warm invocation passes through `invoke` only: pick a free instance, use it, put it back. All else happens in reaction to
+something that changed (an invocation that found none, an instance that is ready or gone, a lease that moved) or to time.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from dataclasses import dataclass
+
+from kasoku.autoscaler.scale import scale
+from kasoku.balancer.pick import pick
+from kasoku.controller.pool import Member, Pool, State, Ticket
+from kasoku.leases.model import Decision, Expired, Granted, NoSuchDeviceError, Reclaim, Refused, Waiting
+from kasoku.leases.table import LeaseTable
+from kasoku.node.agent import NodeAgent
+from kasoku.node.errors import FunctionFailed, PlatformError
+from kasoku.node.outcome import Invocation, Outcome
+from kasoku.registry.model import FunctionVersion
+from kasoku.scheduler.place import IdleView, Later, MakeRoom, Never, NodeView, place
+
+_log = logging.getLogger(__name__)
+TICK_SECONDS = 0.1
+MAX_WAITING = 1000
+"""Invocations of one function that may wait; more are refused."""
+GRACE_SECONDS = 10.0
+"""By how much a lease outlives the timeout of what its holder does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An outcome and who produced it."""
+
+    outcome: Outcome
+    instance_id: str
+    pid: int | None
+    broker_pid: int | None
+    guest: str
+    accelerator: str | None
+    cold: bool
+    timings: dict[str, float]
+    """Milliseconds: waiting, the start if this invocation was the first, and the invocation itself."""
+
+
+class Controller:
+    """See the module. Everything runs on one event loop, so nothing here is locked."""
+
+    def __init__(self, node: NodeAgent, leases: LeaseTable) -> None:
+        self.node = node
+        self.leases = leases
+        self.pools: dict[str, Pool] = {}
+        self._members: dict[str, Member] = {}
+        self._closing = False
+        self._wanted = asyncio.Event()
+        self._clock = asyncio.create_task(self._follow_time())
+
+    async def invoke(self, function: FunctionVersion, invocation: Invocation) -> Served:
+        """Run one event. Raises FunctionFailed when no instance could start because of the function, else PlatformError."""
+        pool = self._pool(function)
+        asked = time.monotonic()
+        member = None if pool.tickets else pick(pool.members.values())
+        if member is None:
+            member = await self._wait(pool, asked)
+        else:
+            self._claim(member)
+        waited_ms = (time.monotonic() - asked) * 1000
+        instance, start_timings = member.instance, member.start_timings
+        assert instance is not None
+        member.start_timings = {}
+        try:
+            outcome = await instance.invoke(invocation)
+        finally:
+            self._give_back(member)
+        return Served(
+            outcome=outcome,
+            instance_id=member.id,
+            pid=instance.pid,
+            broker_pid=instance.broker_pid,
+            guest=instance.guest_system,
+            accelerator=member.lease.device.full_id if member.lease else None,
+            cold=bool(start_timings),
+            timings={"wait_ms": waited_ms, **start_timings, **outcome.timings},
+        )
+
+    def retire(self, name: str, keep_version: str | None) -> None:
+        """A function was deployed anew or removed: instances of other versions end when they have no work."""
+        for pool in list(self.pools.values()):
+            if pool.function.name == name and pool.function.version != keep_version:
+                pool.retired = True
+                self._reconcile(pool)
+
+    def members(self) -> list[Member]:
+        """All instances, for listings."""
+        return list(self._members.values())
+
+    async def close(self) -> None:
+        """End everything; when this returns no process is left."""
+        self._closing = True
+        self._clock.cancel()
+        for pool in self.pools.values():
+            while pool.fail_ticket(PlatformError("ServiceException", "the server is shutting down")):
+                pass
+        for member in list(self._members.values()):
+            self._end(member, "the server is shutting down")
+        tasks = [m.task for m in self._members.values() if m.task]
+        await asyncio.gather(*tasks, self._clock, return_exceptions=True)
+
+    def _pool(self, function: FunctionVersion) -> Pool:
+        if self._closing:
+            raise PlatformError("ServiceException", "the server is shutting down")
+        pool = self.pools.get(function.version)
+        if pool is None:
+            pool = self.pools[function.version] = Pool(function)
+        pool.retired = False
+        return pool
+
+    async def _wait(self, pool: Pool, now: float) -> Member:
+        if len(pool.tickets) >= MAX_WAITING:
+            raise PlatformError("TooManyRequestsException", f"{MAX_WAITING} invocations of {pool.function.name} wait already")
+        options = pool.function.options
+        ticket = Ticket(now, now + options.lease_timeout, asyncio.get_running_loop().create_future())
+        pool.tickets.append(ticket)
+        self._wanted.set()
+        self._reconcile(pool)
+        try:
+            return await ticket.future
+        except asyncio.CancelledError:
+            if ticket in pool.tickets:
+                pool.tickets.remove(ticket)
+            elif ticket.future.done() and not ticket.future.cancelled() and not ticket.future.exception():
+                self._give_back(ticket.future.result())
+            raise
+
+    def _claim(self, member: Member) -> None:
+        member.state, member.idle_since = State.BUSY, None
+        if member.lease:
+            deadline = time.monotonic() + member.pool.function.options.timeout + GRACE_SECONDS
+            self.leases.renew(member.lease.device.id, member.lease.epoch, deadline, idle=False)
+
+    def _give_back(self, member: Member) -> None:
+        instance, pool = member.instance, member.pool
+        if instance is None or instance.ended.done() or self._closing:
+            self._end(member, "it cannot be used again")
+            return
+        waiting = None
+        if member.lease:
+            waiting = self.leases.waiting_since(member.lease.device.id)
+        if pool.tickets and (waiting is None or pool.tickets[0].asked_at <= waiting):
+            self._hand_over(pool, member)
+            return
+        now = time.monotonic()
+        member.state, member.idle_since = State.IDLE, now
+        if member.lease:
+            deadline = now + pool.function.options.idle_timeout + GRACE_SECONDS
+            self._act(self.leases.renew(member.lease.device.id, member.lease.epoch, deadline, idle=True))
+        if pool.retired or pool.function.options.idle_timeout == 0:
+            self._reconcile(pool)
+        self._wanted.set()
+
+    def _hand_over(self, pool: Pool, member: Member) -> bool:
+        """Give a free member to the first that waits."""
+        while pool.tickets:
+            ticket = pool.tickets.popleft()
+            if not ticket.future.done():
+                self._claim(member)
+                ticket.future.set_result(member)
+                return True
+        return False
+
+    def _reconcile(self, pool: Pool) -> None:
+        """Let the autoscaler look at a pool, and do what it says as far as there is room."""
+        if self._closing:
+            return
+        decision = scale(pool.view(), time.monotonic())
+        for id in decision.end:
+            self._end(pool.members[id], "it was idle")
+        for _ in range(decision.start):
+            if not self._start_one(pool):
+                break
+        if pool.retired and not pool.members and not pool.tickets:
+            self.pools.pop(pool.function.version, None)
+
+    def _start_one(self, pool: Pool) -> bool:
+        """Start one more instance, or put it in line; False when no further one can be started now."""
+        members = self._members.values()
+        view = NodeView(
+            memory_mib=self.node.memory_mib,
+            used_mib=sum(m.memory_mib for m in members),
+            starting=sum(1 for m in members if m.state is State.STARTING),
+            max_starting=self.node.max_starting,
+        )
+        others = [IdleView(m.id, m.memory_mib, m.idle_since) for m in members if m.idle_since is not None and m.pool is not pool]
+        match place(view, pool.need_mib, others):
+            case Never(reason):
+                pool.fail_ticket(PlatformError("InvalidParameterValueException", reason))
+                return True
+            case Later():
+                return False
+            case MakeRoom(ids):
+                for id in ids:
+                    self._end(self._members[id], "its memory is needed")
+                return False
+        member = Member(f"i-{secrets.token_hex(6)}", pool, time.monotonic())
+        selector = pool.function.options.accelerator
+        if selector is None:
+            self._add(member)
+            self._launch(member)
+            return True
+        return self._start_with_device(member, selector)
+
+    def _start_with_device(self, member: Member, selector: str) -> bool:
+        pool, options, now = member.pool, member.pool.function.options, time.monotonic()
+        try:
+            self.leases.check(selector)
+        except NoSuchDeviceError as error:
+            reason = f"{error}. {self.node.device_error}".strip()
+            return pool.fail_ticket(PlatformError("InvalidParameterValueException", reason))
+        if pool.alive and not self.leases.could_grant(selector):
+            # Its own instances hold what there is: waiting for one of them is quicker than for a lease.
+            return options.lease == "refuse" and pool.fail_ticket(_refusal(selector), last=True)
+        self._add(member)
+        deadline = pool.tickets[0].deadline if pool.tickets else now
+        wait = options.lease == "wait"
+        self._act(
+            self.leases.ask(member.id, selector, now, wait=wait, deadline=deadline, term=options.init_timeout + GRACE_SECONDS)
+        )
+        return True
+
+    def _add(self, member: Member) -> None:
+        self._members[member.id] = member.pool.members[member.id] = member
+
+    def _act(self, decisions: list[Decision]) -> None:
+        for decision in decisions:
+            match decision:
+                case Granted(owner, lease):
+                    member = self._members[owner]
+                    member.lease = lease
+                    if member.pool.tickets:
+                        member.start_timings["lease_ms"] = (time.monotonic() - member.asked_at) * 1000
+                        self._launch(member)
+                    else:
+                        self._forget(member)
+                case Refused(owner, reason):
+                    member = self._members[owner]
+                    member.pool.fail_ticket(PlatformError("TooManyRequestsException", reason))
+                    self._forget(member)
+                case Reclaim(lease):
+                    self._end(self._members[lease.owner], "its device is wanted")
+                case Expired(lease):
+                    self._end(self._members[lease.owner], "its lease ran out")
+                case Waiting():
+                    pass
+
+    def _launch(self, member: Member) -> None:
+        member.state = State.STARTING
+        member.instance = self.node.instance(member.id, member.pool.function, member.lease)
+        member.task = asyncio.create_task(self._run_start(member))
+
+    async def _run_start(self, member: Member) -> None:
+        instance, pool = member.instance, member.pool
+        assert instance is not None
+        try:
+            await instance.start()
+        except (FunctionFailed, PlatformError) as error:
+            pool.fail_ticket(error)
+            self._forget(member)
+            return
+        except BaseException:
+            self._forget(member)
+            raise
+        member.start_timings.update(instance.timings)
+        instance.ended.add_done_callback(lambda _: self._on_ended(member))
+        self._give_back(member)
+        self._reconcile_all()
+
+    def _on_ended(self, member: Member) -> None:
+        if member.state is State.IDLE:
+            self._end(member, "it died")
+
+    def _end(self, member: Member, reason: str) -> None:
+        """Begin the end of a member, whatever state it is in."""
+        if member.state is State.ENDING:
+            return
+        if member.state is State.IN_LINE:
+            self._forget(member)
+            return
+        starting = member.task if member.state is State.STARTING else None
+        member.state, member.idle_since = State.ENDING, None
+        if starting and not starting.done() and starting is not asyncio.current_task():
+            starting.cancel()  # `Instance.start` cleans up, `_run_start` forgets
+            return
+        member.task = asyncio.create_task(self._run_end(member, reason))
+
+    async def _run_end(self, member: Member, reason: str) -> None:
+        assert member.instance is not None
+        try:
+            await member.instance.stop(reason)
+        finally:
+            self._forget(member)
+
+    def _forget(self, member: Member) -> None:
+        """The member is gone: its device goes to the next in line, its memory to whoever waits for it."""
+        if self._members.pop(member.id, None) is None:
+            return
+        member.pool.members.pop(member.id, None)
+        self.leases.cancel(member.id)
+        if member.lease:
+            decisions = self.leases.release(member.lease.device.id, member.lease.epoch, time.monotonic())
+            member.lease = None
+            if self._closing:
+                return
+            self._act(decisions)
+        self._reconcile_all()
+
+    def _reconcile_all(self) -> None:
+        for pool in list(self.pools.values()):
+            if pool.tickets or pool.retired:
+                self._reconcile(pool)
+
+    async def _follow_time(self) -> None:
+        """Deadlines and idle timeouts. Sleeps while nothing exists that could time out."""
+        while True:
+            await self._wanted.wait()
+            if not self._members and not any(p.tickets for p in self.pools.values()):
+                self._wanted.clear()
+                continue
+            try:
+                self._tick(time.monotonic())
+            except Exception:  # a fault in one tick must not stop the clock of all functions
+                _log.exception("the controller's clock met an error")
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _tick(self, now: float) -> None:
+        self._act(self.leases.expire(now))
+        for pool in list(self.pools.values()):
+            while pool.tickets and pool.tickets[0].deadline <= now:
+                waited = f"no instance of {pool.function.name} became free within {pool.function.options.lease_timeout:g} s"
+                pool.fail_ticket(PlatformError("TooManyRequestsException", waited))
+            self._reconcile(pool)
+
+
+def _refusal(selector: str) -> PlatformError:
+    return PlatformError("TooManyRequestsException", f"every device that matches {selector!r} is in use, by this function itself")

@@ -1,0 +1,1 @@
+"""HTTP in front of the controller: Lambda's invoke, native routes, deployment."""

@@ -1,0 +1,80 @@
+"""From a client's upload to a function version. Nothing of the tenant's is run or imported: files become layers."""
+
+import asyncio
+import base64
+import binascii
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kasoku.gateway.archive import unpack
+from kasoku.home import Home
+from kasoku.node.errors import PlatformError
+from kasoku.node.instance import TASK_ROOT
+from kasoku.node.layers import LayerSource
+from kasoku.registry.model import FunctionVersion
+from kasoku.sdk.errors import OptionError
+from kasoku.sdk.options import FunctionOptions, check_name, parse_options
+
+MAX_UPLOAD = 96 << 20
+"""Bytes of a deployment request: 64 MiB of zip file in base64, and room for the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A function's files as a zip."""
+
+    zip: bytes
+
+    @classmethod
+    def from_json(cls, value: object) -> "Code":
+        """From `{"zip": BASE64}`. Raises PlatformError (400)."""
+        text = value.get("zip") if isinstance(value, dict) else None
+        if not isinstance(text, str):
+            raise PlatformError("InvalidParameterValueException", 'code must be {"zip": BASE64}')
+        try:
+            return cls(base64.b64decode(text, validate=True))
+        except (binascii.Error, ValueError):
+            raise PlatformError("InvalidParameterValueException", "code.zip is not base64") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A deployment whose description has been checked."""
+
+    name: str
+    handler: str
+    options: FunctionOptions
+
+
+class Deployer:
+    """See the module."""
+
+    def __init__(self, layers: LayerSource, home: Home) -> None:
+        self._layers = layers
+        self._home = home
+
+    def check(self, name: str, handler: object, options: object) -> Plan:
+        """Raises PlatformError (400) that names what is wrong."""
+        if not isinstance(options, Mapping):
+            raise PlatformError("InvalidParameterValueException", "options must be an object")
+        if not isinstance(handler, str) or not all(handler.rpartition(".")[::2]) or len(handler) > 256:
+            raise PlatformError("InvalidParameterValueException", f"handler {handler!r} is not of the form module.function")
+        try:
+            return Plan(check_name(name), handler, parse_options(options))
+        except OptionError as error:
+            raise PlatformError("InvalidParameterValueException", str(error)) from None
+
+    async def build(self, plan: Plan, code: Code) -> FunctionVersion:
+        """Build what is missing, in a worker thread: downloads and compression must not hold up invocations."""
+        return await asyncio.to_thread(self._build, plan, code)
+
+    def _build(self, plan: Plan, code: Code) -> FunctionVersion:
+        base = self._layers.base(plan.options.image, plan.options.requirements)
+        with tempfile.TemporaryDirectory(prefix="code-", dir=self._home.run) as folder:
+            unpack(code.zip, Path(folder))
+            digest = self._layers.code(Path(folder), TASK_ROOT)
+        return FunctionVersion(
+            plan.name, plan.handler, plan.options, (*base.layers, digest), base.python, base.package_paths
+        )

@@ -1,0 +1,43 @@
+"""Errors over HTTP, as Lambda's clients read them: a status, `x-amzn-ErrorType`, and a JSON body with a message."""
+
+import json
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kasoku.node.errors import PlatformError
+
+STATUS = {
+    "AccessDeniedException": HTTPStatus.FORBIDDEN,
+    "InvalidParameterValueException": HTTPStatus.BAD_REQUEST,
+    "InvalidRequestContentException": HTTPStatus.BAD_REQUEST,
+    "InvalidZipFileException": HTTPStatus.BAD_REQUEST,
+    "RequestTooLargeException": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "ResourceNotFoundException": HTTPStatus.NOT_FOUND,
+    "ServiceException": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "TooManyRequestsException": HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def error_response(error: PlatformError, request_id: str) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of an error."""
+    status = STATUS.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    side = "User" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "Service"
+    headers: Headers = [
+        (b"content-type", b"application/json"),
+        (b"x-amzn-errortype", error.code.encode()),
+        (b"x-amzn-requestid", request_id.encode()),
+    ]
+    if status is HTTPStatus.TOO_MANY_REQUESTS:
+        headers.append((b"retry-after", b"1"))
+    return status, headers, json.dumps({"Type": side, "message": error.message}).encode()
+
+
+async def on_platform_error(request: Request, error: Exception) -> Response:
+    """Starlette's handler for PlatformError in a native route."""
+    assert isinstance(error, PlatformError)
+    status, headers, body = error_response(error, request.headers.get("x-amzn-requestid", ""))
+    return Response(body, status, {k.decode(): v.decode() for k, v in headers})

@@ -1,0 +1,163 @@
+"""Kasoku's own routes, `/v1/...`: JSON in, JSON out, errors as in `errors`."""
+
+import json
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from kasoku.controller.controller import Served
+from kasoku.gateway.body import ClientGone, read_body
+from kasoku.gateway.deploy import MAX_UPLOAD, Code
+from kasoku.gateway.invoke import check_payload
+from kasoku.gateway.names import parse_name
+from kasoku.gateway.platform import Platform, new_request_id
+from kasoku.node.errors import FunctionFailed, PlatformError
+from kasoku.node.outcome import Invocation
+from kasoku.node.runner import MAX_PAYLOAD
+from kasoku.registry.model import FunctionVersion
+
+MAX_LOG_BYTES = 1 << 20
+
+
+def routes(platform: Platform) -> list[Route]:
+    """The routes, bound to a platform."""
+    api = _Api(platform)
+    return [
+        Route("/v1/health", api.health),
+        Route("/v1/functions", api.list_functions),
+        Route("/v1/functions/{name}:invoke", api.invoke, methods=["POST"]),
+        Route("/v1/functions/{name}/logs", api.logs),
+        Route("/v1/functions/{name}", api.get_function),
+        Route("/v1/functions/{name}", api.deploy, methods=["PUT"]),
+        Route("/v1/functions/{name}", api.remove, methods=["DELETE"]),
+        Route("/v1/instances", api.instances),
+        Route("/v1/devices", api.devices),
+    ]
+
+
+class _Api:
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    async def health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def list_functions(self, _: Request) -> Response:
+        listed = self._platform.registry.list()
+        return JSONResponse([{**_describe(d.function), "deployed_at": d.deployed_at} for d in listed])
+
+    async def get_function(self, request: Request) -> Response:
+        return JSONResponse(_describe(self._function(request)))
+
+    async def deploy(self, request: Request) -> Response:
+        body = await _body(request, MAX_UPLOAD, "DeployFunction")
+        try:
+            sent = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise PlatformError("InvalidRequestContentException", f"the request is not JSON: {error}") from None
+        known = {"handler", "options", "code"}
+        if not isinstance(sent, dict) or sent.keys() - known or "handler" not in sent:
+            raise PlatformError("InvalidParameterValueException", "a deployment has the keys handler, code and options")
+        name = request.path_params["name"]
+        code = Code.from_json(sent.get("code"))
+        function = await self._platform.deploy(name, sent["handler"], sent.get("options", {}), code)
+        return JSONResponse(_describe(function))
+
+    async def remove(self, request: Request) -> Response:
+        self._platform.remove(self._function(request).name)
+        return Response(status_code=204)
+
+    async def invoke(self, request: Request) -> Response:
+        payload = check_payload(await _body(request, MAX_PAYLOAD, "InvokeFunction"))
+        function = self._function(request)
+        request_id = new_request_id()
+        try:
+            served = await self._platform.controller.invoke(function, Invocation(request_id, payload))
+        except FunctionFailed as error:
+            return JSONResponse({"request_id": request_id, "error": error.failure.to_json()})
+        head = json.dumps(_envelope(request_id, served)).encode()
+        if served.outcome.failure is None:
+            # The result is JSON text already (checked): it is put in as it came.
+            head = head[:-1] + b', "result": ' + served.outcome.payload + b"}"
+        return Response(head, media_type="application/json")
+
+    async def logs(self, request: Request) -> Response:
+        name = self._function(request).name
+        try:
+            limit = min(MAX_LOG_BYTES, max(0, int(request.query_params.get("bytes", "65536"))))
+        except ValueError:
+            raise PlatformError("InvalidParameterValueException", "bytes must be a whole number") from None
+        text = self._platform.node.log(name).read(limit)
+        return Response(text, media_type="text/plain; charset=utf-8", headers={"x-content-type-options": "nosniff"})
+
+    async def instances(self, _: Request) -> Response:
+        return JSONResponse([_describe_member(m) for m in self._platform.controller.members()])
+
+    async def devices(self, _: Request) -> Response:
+        leases = self._platform.controller.leases
+        listed: list[dict[str, Any]] = []
+        for device in self._platform.node.listed:
+            lease = leases.leases.get(str(device["id"]))
+            waiting = sum(1 for r in leases.queue if leases.devices[str(device["id"])].matches(r.selector))
+            listed.append({**device, "held_by": lease.owner if lease else None, "waiting": waiting})
+        return JSONResponse({"devices": listed, "error": self._platform.node.device_error or None})
+
+    def _function(self, request: Request) -> FunctionVersion:
+        return self._platform.function(*parse_name(request.path_params["name"], request.query_params.get("qualifier")))
+
+
+async def _body(request: Request, limit: int, what: str) -> bytes:
+    try:
+        return await read_body(request.scope, request.receive, limit, what)
+    except ClientGone:
+        raise PlatformError("InvalidRequestContentException", "the client went away") from None
+
+
+def _envelope(request_id: str, served: Served) -> dict[str, Any]:
+    outcome = served.outcome
+    envelope: dict[str, Any] = {
+        "request_id": request_id,
+        "cold": served.cold,
+        "accelerator": served.accelerator,
+        "instance": {
+            "id": served.instance_id,
+            "vmm_pid": served.pid,
+            "broker_pid": served.broker_pid,
+            "guest": served.guest,
+        },
+        "timings_ms": {name.removesuffix("_ms"): round(value, 3) for name, value in served.timings.items()},
+        "phases_ms": {name: round(value, 3) for name, value in outcome.phases.items()},
+        "log": outcome.log.decode(errors="backslashreplace"),
+    }
+    if outcome.failure:
+        envelope["error"] = outcome.failure.to_json()
+    return envelope
+
+
+def _describe(function: FunctionVersion) -> dict[str, Any]:
+    return {
+        "name": function.name,
+        "version": function.version,
+        "handler": function.handler,
+        "options": function.options.to_json(),
+        "layers": list(function.layers),
+    }
+
+
+def _describe_member(member: Any) -> dict[str, Any]:
+    instance = member.instance
+    return {
+        "id": member.id,
+        "function": member.pool.function.name,
+        "version": member.pool.function.version,
+        "state": member.state.value,
+        "vmm_pid": instance.pid if instance else None,
+        "broker_pid": instance.broker_pid if instance else None,
+        "accelerator": member.lease.device.full_id if member.lease else None,
+        "memory_mib": member.pool.function.options.memory,
+        "invocations": instance.invocations if instance else 0,
+        "age_s": round(time.time() - instance.started_at, 1) if instance else None,
+    }

@@ -1,0 +1,100 @@
+"""`kasoku up`: gateway and node agent in one process, one per state directory."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import uvicorn
+
+from kasoku.gateway.app import make_app
+from kasoku.gateway.platform import Platform
+from kasoku.home import Home
+from kasoku.node.agent import NodeAgent
+from kasoku.node.errors import PlatformError
+from kasoku.node.layers import LayerSource
+from kasoku.node.native import Native
+from kasoku.node.site import Site
+from kasoku.sdk.errors import KasokuError
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How to serve."""
+
+    home: Home
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: any free port."""
+    allow_hosts: Sequence[str] = ()
+    native: Native = Native()
+    memory_mib: int | None = None
+
+
+async def serve(options: ServerOptions, layers: LayerSource, ready: Callable[[str, Platform], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` is told the address. Raises KasokuError if it cannot start."""
+    home = options.home.make()
+    with _lock(home), _listen(options.host, options.port) as listener:
+        node = NodeAgent(Site(home, options.native, layers.path), options.memory_mib)
+        platform = await Platform.start(node, layers)
+        try:
+            await _run(platform, options, listener, ready)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                home.gateway_file.unlink()
+            await platform.close()
+
+
+async def _run(
+    platform: Platform, options: ServerOptions, listener: socket.socket, ready: Callable[[str, Platform], None]
+) -> None:
+    app = make_app(platform, options.allow_hosts)
+    config = uvicorn.Config(
+        app, lifespan="off", access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.005)
+    if not serving.done():
+        host, port = listener.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        _write_address(options.home, url)
+        ready(url, platform)
+    await serving
+
+
+@contextlib.contextmanager
+def _lock(home: Home):  # type: ignore[no-untyped-def]
+    """One server per state directory; the lock goes with the process, however it ends."""
+    with (home.run / "server.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KasokuError(f"a server runs on {home.path} already; stop it or use another --home") from None
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(info[0], info[1])
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(info[4])
+        listener.listen(1024)
+        return listener
+    except OSError as error:
+        raise KasokuError(f"cannot listen on {host} port {port}: {error.strerror or error}; choose another --port") from None
+
+
+def _write_address(home: Home, url: str) -> None:
+    temporary = home.gateway_file.with_suffix(".new")
+    temporary.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    temporary.replace(home.gateway_file)
+
+
+__all__ = ["PlatformError", "ServerOptions", "serve"]

@@ -1,0 +1,137 @@
+"""The lease table of one node.
+
+Invariants: a device has at most one lease; epochs only grow; a device that was taken from an expired holder is free only
+after `release`, which the agent calls when the broker process is gone (until then the old holder could still reach it).
+"""
+
+from collections.abc import Iterable
+
+from kasoku.leases.model import (
+    Decision,
+    Device,
+    Expired,
+    Granted,
+    Lease,
+    NoSuchDeviceError,
+    Reclaim,
+    Refused,
+    Request,
+    StaleLeaseError,
+    Waiting,
+)
+
+
+class LeaseTable:
+    """Exclusive leases with a first-come queue. Times are seconds of any one clock, passed in."""
+
+    def __init__(self, devices: Iterable[Device], first_epoch: int = 1) -> None:
+        self.devices = {device.id: device for device in devices}
+        self.leases: dict[str, Lease] = {}
+        self.queue: list[Request] = []
+        self._epoch = first_epoch
+
+    def check(self, selector: str) -> None:
+        """Raise NoSuchDeviceError if nothing here matches."""
+        if not any(d.matches(selector) for d in self.devices.values()):
+            there = ", ".join(d.full_id for d in self.devices.values()) or "no accelerator at all"
+            raise NoSuchDeviceError(f"no device matches {selector!r}; there is: {there}")
+
+    def ask(self, owner: str, selector: str, now: float, *, wait: bool, deadline: float, term: float) -> list[Decision]:
+        """Ask for a device: Granted, Waiting (with Reclaim of an idle holder), or Refused. Owners are unique.
+
+        `deadline` is how long to stay in line, `term` how many seconds a lease lasts before it must be renewed.
+        """
+        try:
+            self.check(selector)
+        except NoSuchDeviceError as error:
+            return [Refused(owner, str(error))]
+        ahead = sum(1 for r in self.queue if self._compete(r.selector, selector))
+        if ahead == 0 and (device := self._free(selector)):
+            return [self._grant(Request(owner, selector, now, deadline, term), device, now)]
+        if not wait:
+            held = ", ".join(f"{v.device.full_id} by {v.owner}" for v in self.leases.values() if v.device.matches(selector))
+            return [Refused(owner, f"every device that matches {selector!r} is in use ({held or 'promised to others'})")]
+        self.queue.append(Request(owner, selector, now, deadline, term))
+        return [Waiting(owner, ahead), *self._reclaim(selector)]
+
+    def cancel(self, owner: str) -> None:
+        """Leave the line; nothing happens if `owner` is not in it."""
+        self.queue = [r for r in self.queue if r.owner != owner]
+
+    def renew(self, device_id: str, epoch: int, deadline: float, *, idle: bool) -> list[Decision]:
+        """The holder starts or ends work and moves its deadline. One that is idle now may be told Reclaim.
+
+        Raises StaleLeaseError if the lease is another's by now.
+        """
+        lease = self._held(device_id, epoch)
+        lease.idle = idle
+        lease.deadline = deadline
+        return self._reclaim_for(lease) if idle else []
+
+    def release(self, device_id: str, epoch: int, now: float) -> list[Decision]:
+        """Give the device back; it goes to the first in line that can use it. Raises StaleLeaseError."""
+        device = self._held(device_id, epoch).device
+        del self.leases[device_id]
+        for request in self.queue:
+            if device.matches(request.selector):
+                self.queue.remove(request)
+                return [self._grant(request, device, now)]
+        return []
+
+    def expire(self, now: float) -> list[Decision]:
+        """Requests that waited too long are Refused, leases past their deadline Expired. Call it as time passes."""
+        late = [r for r in self.queue if r.deadline <= now]
+        self.queue = [r for r in self.queue if r.deadline > now]
+        gone: list[Decision] = [Refused(r.owner, f"no device that matches {r.selector!r} became free in time") for r in late]
+        for lease in self.leases.values():
+            if lease.deadline <= now and not lease.reclaimed:
+                lease.reclaimed = True
+                gone.append(Expired(lease))
+        return gone
+
+    def waiting_since(self, device_id: str) -> float | None:
+        """Since when the first in line waits that could use this device; None: nobody."""
+        device = self.devices[device_id]
+        return next((r.asked_at for r in self.queue if device.matches(r.selector)), None)
+
+    def could_grant(self, selector: str) -> bool:
+        """Whether `ask` would be granted at once."""
+        return not any(self._compete(r.selector, selector) for r in self.queue) and self._free(selector) is not None
+
+    def _free(self, selector: str) -> Device | None:
+        return next((d for d in self.devices.values() if d.id not in self.leases and d.matches(selector)), None)
+
+    def _grant(self, request: Request, device: Device, now: float) -> Granted:
+        lease = Lease(device, request.owner, self._epoch, now + request.term)
+        self._epoch += 1
+        self.leases[device.id] = lease
+        return Granted(request.owner, lease)
+
+    def _held(self, device_id: str, epoch: int) -> Lease:
+        lease = self.leases.get(device_id)
+        if lease is None or lease.epoch != epoch:
+            raise StaleLeaseError(f"epoch {epoch} of {device_id} is over")
+        return lease
+
+    def _compete(self, first: str, second: str) -> bool:
+        return any(d.matches(first) and d.matches(second) for d in self.devices.values())
+
+    def _reclaim(self, selector: str) -> list[Decision]:
+        """Ask one idle holder to stop for the request that was queued last, unless one is stopping for it already."""
+        candidates = [v for v in self.leases.values() if v.device.matches(selector)]
+        stopping = sum(1 for v in candidates if v.reclaimed)
+        if stopping >= sum(1 for r in self.queue if self._compete(r.selector, selector)):
+            return []
+        for lease in candidates:
+            if lease.idle and not lease.reclaimed:
+                lease.reclaimed = True
+                return [Reclaim(lease)]
+        return []
+
+    def _reclaim_for(self, lease: Lease) -> list[Decision]:
+        wanted = [r for r in self.queue if lease.device.matches(r.selector)]
+        stopping = sum(1 for v in self.leases.values() if v.reclaimed and any(v.device.matches(r.selector) for r in wanted))
+        if lease.reclaimed or stopping >= len(wanted):
+            return []
+        lease.reclaimed = True
+        return [Reclaim(lease)]

@@ -1,0 +1,69 @@
+"""The agent of one host: makes instances, keeps logs, knows devices and memory."""
+
+import os
+from pathlib import Path
+
+from kasoku.leases.model import Device, Lease
+from kasoku.node.broker import as_device, list_devices
+from kasoku.node.errors import PlatformError
+from kasoku.node.instance import Instance
+from kasoku.node.logs import FunctionLog
+from kasoku.node.site import Site
+from kasoku.registry.model import FunctionVersion
+
+MEMORY_SHARE = 0.85
+"""Of the host's memory, what instances may be promised; the rest is for layers in the page cache and for the agent."""
+
+
+class NodeAgent:
+    """See the module. One event loop."""
+
+    def __init__(self, site: Site, memory_mib: int | None = None) -> None:
+        self.site = site
+        self.memory_mib = memory_mib or int(host_memory_mib() * MEMORY_SHARE)
+        self.max_starting = 2 * (os.cpu_count() or 1)
+        self.listed: list[dict[str, object]] = []
+        self.device_error = ""
+        self._logs: dict[str, FunctionLog] = {}
+
+    async def find_devices(self) -> list[Device]:
+        """The devices that brokers can serve. A machine without any works too: `device_error` says what was wrong."""
+        try:
+            self.listed = await list_devices(self.site.native)
+        except PlatformError as error:
+            self.device_error = error.message
+            return []
+        return [as_device(listed) for listed in self.listed]
+
+    def log(self, name: str) -> FunctionLog:
+        """The log of a function."""
+        if name not in self._logs:
+            self._logs[name] = FunctionLog(self.site.home.logs, name)
+        return self._logs[name]
+
+    def forget_log(self, name: str) -> None:
+        """Delete the log of a function that is gone."""
+        log = self._logs.pop(name, None) or FunctionLog(self.site.home.logs, name)
+        log.close()
+        for path in (log.path, log.path.with_name(log.path.name + ".1")):
+            path.unlink(missing_ok=True)
+
+    def instance(self, id: str, function: FunctionVersion, lease: Lease | None) -> Instance:
+        """An instance that is not started yet."""
+        return Instance(id, function, self.site, self.log(function.name), lease)
+
+    def close(self) -> None:
+        """Close the logs."""
+        for log in self._logs.values():
+            log.close()
+
+
+def host_memory_mib() -> int:
+    """Memory that this process may use: the machine's, or less if a control group says so."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        try:
+            total = min(total, int(limit.read_text()))
+        except (OSError, ValueError):
+            continue  # no such control group, or "max"
+    return total >> 20

@@ -1,0 +1,132 @@
+"""Brokers: the process that holds a device for one lease, and the list of devices."""
+
+import asyncio
+import json
+import os
+import socket
+from pathlib import Path
+
+from kasoku.leases.model import Device
+from kasoku.node.errors import PlatformError
+from kasoku.node.native import Native, opencl_library_path
+from kasoku.node.process import Child, PipeReader, Tail, close_all
+from kasoku.node.sharing import SessionMemory
+
+LIST_SECONDS = 60.0
+READY_SECONDS = 60.0
+END_GRACE_SECONDS = 1.0
+_MAX_READY = 64 * 1024
+
+
+def broker_environment() -> dict[str, str]:
+    """What a broker may know of the agent's environment: where libraries are, no more."""
+    path = ":".join(p for p in (opencl_library_path(), os.environ.get("LD_LIBRARY_PATH", "")) if p)
+    return {"LD_LIBRARY_PATH": path, "LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+
+
+async def list_devices(native: Native) -> list[dict[str, object]]:
+    """What `kasoku-broker list` finds, as it says it. Raises PlatformError."""
+    process = await asyncio.create_subprocess_exec(
+        str(native.broker),
+        "list",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=broker_environment(),
+    )
+    try:
+        async with asyncio.timeout(LIST_SECONDS):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise PlatformError("ServiceException", f"kasoku-broker list did not end within {LIST_SECONDS:.0f} s") from None
+    if process.returncode:
+        told = err.decode(errors="backslashreplace").strip()[-1000:]
+        raise PlatformError("ServiceException", f"kasoku-broker list failed with status {process.returncode}: {told}")
+    try:
+        found: list[dict[str, object]] = json.loads(out)
+        return found
+    except ValueError:
+        raise PlatformError("ServiceException", "kasoku-broker list printed no JSON") from None
+
+
+def as_device(listed: dict[str, object]) -> Device:
+    """The part of a listed device that leases are about."""
+    return Device(id=str(listed["id"]), api="opencl", kind=str(listed["kind"]), name=str(listed["name"]))
+
+
+class Broker:
+    """A running `kasoku-broker serve`. It ends when the agent closes its control socket, or with the agent."""
+
+    def __init__(self, child: Child, control: socket.socket, stderr: Tail, reader: PipeReader) -> None:
+        self._child = child
+        self._control = control
+        self._stderr = stderr
+        self._reader = reader
+        self.pid = child.pid
+        self.exited = child.exited
+
+    @classmethod
+    async def start(cls, native: Native, device: Device, memory: SessionMemory, leases: Path, output: int) -> "Broker":
+        """Start a broker on `device` and wait until it is ready. `output` receives what kernels print.
+
+        Raises PlatformError with the broker's own words when it cannot serve.
+        """
+        binary = str(native.broker)
+        ours, theirs = socket.socketpair()
+        error_read, error_write = os.pipe2(os.O_CLOEXEC)
+        passed = [*memory.descriptors, theirs.fileno()]
+        argv = [binary, "serve", "--device", device.id]
+        for option, descriptor in zip(("memory", "doorbell", "wake", "control"), passed, strict=True):
+            argv += [f"--{option}-fd", str(descriptor)]
+        argv += ["--lease-dir", str(leases)]
+        try:
+            child = Child.spawn(argv, passed, broker_environment(), stdout=output, stderr=error_write)
+        except OSError as error:
+            ours.close()
+            close_all([error_read])
+            raise PlatformError("ServiceException", f"kasoku-broker cannot be started: {error}") from None
+        finally:
+            theirs.close()
+            close_all([error_write])
+        stderr = Tail()
+        broker = cls(child, ours, stderr, PipeReader(error_read, stderr))
+        try:
+            await broker._wait_ready(device)
+        except BaseException:
+            await asyncio.shield(broker.stop())
+            raise
+        return broker
+
+    async def _wait_ready(self, device: Device) -> None:
+        loop = asyncio.get_running_loop()
+        self._control.setblocking(False)
+        line = b""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                while b"\n" not in line and len(line) < _MAX_READY:
+                    data = await loop.sock_recv(self._control, 4096)
+                    if not data:
+                        break
+                    line += data
+        except TimeoutError:
+            raise PlatformError("ServiceException", f"the broker of {device.full_id} was not ready in time") from None
+        except ConnectionError:
+            pass
+        try:
+            told = json.loads(line)
+        except ValueError:
+            told = {}
+        if not isinstance(told, dict) or told.get("ready") is not True:
+            reason = told.get("message") if isinstance(told, dict) else None
+            raise PlatformError(
+                "ServiceException",
+                f"the broker of {device.full_id} failed to start: {reason or self._stderr.text() or 'it said nothing'}",
+            )
+
+    async def stop(self) -> None:
+        """End it and wait until it is gone: only then is the device free."""
+        self._control.close()
+        await self._child.end(END_GRACE_SECONDS)
+        self._reader.close()

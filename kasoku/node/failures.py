@@ -1,0 +1,42 @@
+"""From how a VM ended to what its caller is told."""
+
+import os
+import signal
+
+from kasoku.node.errors import Failure, FunctionFailed, PlatformError
+from kasoku.node.vm import VmEnd
+
+_SIGNALS = {
+    signal.SIGSEGV: "segmentation fault",
+    signal.SIGBUS: "bus error",
+    signal.SIGABRT: "aborted",
+    signal.SIGFPE: "floating point exception",
+    signal.SIGILL: "illegal instruction",
+}
+
+
+def explain(end: VmEnd, request_id: str, memory_mib: int) -> FunctionFailed | PlatformError:
+    """The error for whoever waited on a VM that ended."""
+    prefix = f"RequestId: {request_id} Error: " if request_id else ""
+    if end.kind == "exited":
+        kind, how = _exit_reason(end.status, memory_mib)
+        return FunctionFailed(Failure(kind, f"{prefix}{how}", (), request_id))
+    if end.kind == "guest":
+        report = tuple(line + "\n" for line in end.report.splitlines()[:200])
+        return FunctionFailed(Failure("Sandbox.GuestFault", f"{prefix}the guest crashed: {end.message}", report, request_id))
+    if end.kind == "lost":
+        return PlatformError("ServiceException", f"{prefix}the virtual machine died: {end.message}")
+    return PlatformError("ServiceException", f"{prefix}the virtual machine failed: {end.message}")
+
+
+def _exit_reason(status: int, memory_mib: int) -> tuple[str, str]:
+    if os.WIFEXITED(status):
+        return "Runtime.ExitError", f"runtime exited with error: exit status {os.WEXITSTATUS(status)}"
+    number = os.WTERMSIG(status)
+    if number == signal.SIGKILL:
+        return "Runtime.OutOfMemory", f"runtime exited with error: signal: killed (the function has {memory_mib} MiB of memory)"
+    try:
+        name = _SIGNALS.get(signal.Signals(number)) or signal.Signals(number).name
+    except ValueError:
+        name = str(number)
+    return "Runtime.ExitError", f"runtime exited with error: signal: {name}"

@@ -1,0 +1,80 @@
+"""Length-prefixed messages over a stream socket, as an asyncio protocol: whole frames go in and out, in order.
+
+Peers are virtual machines and their monitors, so lengths are checked before anything is kept, and a frame that cannot be
+read ends the connection.
+"""
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+M = TypeVar("M")
+
+
+class ConnectionEnded(Exception):
+    """The peer closed the connection, or broke its rules (the message says which)."""
+
+
+class FramedProtocol(asyncio.Protocol, Generic[M]):
+    """Base: a subclass says how one message is cut from the front of the buffer. One reader at a time."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._messages: deque[M] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended: str | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def cut(self, buffer: bytearray) -> tuple[M, int] | None:
+        """The first message of `buffer` and its length; None: incomplete. Raises ValueError for one that is wrong."""
+        raise ValueError("a subclass cuts messages")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        try:
+            while found := self.cut(self._buffer):
+                self._messages.append(found[0])
+                del self._buffer[: found[1]]
+        except ValueError as error:
+            self._end(f"it sent a message that cannot be read: {error}")
+            if self._transport:
+                self._transport.abort()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end("it closed the connection" if exc is None else str(exc))
+        self._wake()
+
+    async def receive(self) -> M:
+        """The next message. Raises ConnectionEnded after the last one."""
+        while not self._messages:
+            if self._ended is not None:
+                raise ConnectionEnded(self._ended)
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._messages.popleft()
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes to the peer; a lost connection shows at the next `receive`."""
+        if self._transport and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close at once; nothing that is queued is sent."""
+        if self._transport:
+            self._transport.abort()
+
+    def _end(self, reason: str) -> None:
+        if self._ended is None:
+            self._ended = reason
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,323 @@
+"""One running copy of a function: its VM, its runner, and its broker if it holds a device.
+
+Start, any number of invocations one at a time, one end. Every path leads through `stop`, which closes and reaps all that
+`start` opened; when it returns, nothing of the instance exists and its device is free.
+"""
+
+import asyncio
+import math
+import os
+import socket
+import time
+from typing import Any, TypeVar
+
+import msgspec
+
+from kasoku.leases.model import Lease
+from kasoku.node.broker import Broker
+from kasoku.node.errors import Failure, FunctionFailed, PlatformError
+from kasoku.node.failures import explain
+from kasoku.node.framed import ConnectionEnded
+from kasoku.node.logs import FunctionLog, InvocationLog
+from kasoku.node.outcome import Invocation, Outcome, check_json
+from kasoku.node.process import PipeReader, close_all
+from kasoku.node.runner import MAX_PAYLOAD, PROTOCOL, Error, Hello, InitError, Ready, Result, RunnerProtocol
+from kasoku.node.sharing import SessionMemory
+from kasoku.node.site import Site
+from kasoku.node.vm import Vm, VmPlan
+from kasoku.registry.model import FunctionVersion
+
+RUNNER = "/usr/lib/kasoku/runner/python/main.py"
+SDK = "/usr/lib/kasoku/sdk/python"
+CHANNEL = "/dev/kasoku/invoke"
+TASK_ROOT = "/var/task"
+CHANNEL_GRACE_SECONDS = 2.0
+GUEST_ENV = (("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("TZ", "UTC"))  # noqa: S108
+
+H = TypeVar("H", Hello, Ready)
+_failures = msgspec.json.Decoder(Failure)
+
+
+class Instance:
+    """See the module. Times are milliseconds in `timings`, seconds of the event loop's clock elsewhere."""
+
+    def __init__(self, id: str, function: FunctionVersion, site: Site, log: FunctionLog, lease: Lease | None) -> None:
+        self.id = id
+        self.function = function
+        self.lease = lease
+        self.timings: dict[str, float] = {}
+        self.guest_system = ""
+        self.guest_python = ""
+        self.invocations = 0
+        self.started_at = time.time()
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Becomes the reason when the instance can no longer be used."""
+        self._site = site
+        self._log = InvocationLog(log)
+        self._vm: Vm | None = None
+        self._broker: Broker | None = None
+        self._runner: RunnerProtocol | None = None
+        self._output: PipeReader | None = None
+        self._session: SessionMemory | None = None
+        self._stopping: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process of the VM."""
+        return self._vm.pid if self._vm else None
+
+    @property
+    def broker_pid(self) -> int | None:
+        """Process of the broker, for an instance that holds a device."""
+        return self._broker.pid if self._broker else None
+
+    async def start(self) -> None:
+        """Boot, import the handler. Raises FunctionFailed or PlatformError; then nothing is left of the instance."""
+        options = self.function.options
+        try:
+            async with asyncio.timeout(options.init_timeout):
+                await self._bring_up()
+        except TimeoutError:
+            await self.stop("init timed out")
+            message = f"Error: Init timed out after {options.init_timeout:.2f} seconds"
+            raise FunctionFailed(Failure("Sandbox.Timedout", message)) from None
+        except ConnectionEnded as error:
+            raise await self._explain("", str(error)) from None
+        except OSError as error:
+            await self.stop("failed to start")
+            raise PlatformError("ServiceException", f"an instance cannot be started: {error}") from None
+        except BaseException:
+            await self.stop("failed to start")
+            raise
+
+    async def _bring_up(self) -> None:
+        clock = _Clock(self.timings)
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._output = PipeReader(read_end, self._log)
+            if self.lease:
+                self._session = SessionMemory.create(self.function.options.arena)
+                self._broker = await Broker.start(
+                    self._site.native, self.lease.device, self._session, self._site.home.leases, write_end
+                )
+                self._broker.exited.add_done_callback(lambda _: self._lose("its broker ended"))
+                clock.lap("broker_ms")
+            await self._boot(write_end)
+        finally:
+            close_all([write_end])
+        assert self._vm and self._runner
+        self._vm.ended.add_done_callback(lambda _: self._lose("its virtual machine ended"))
+        await asyncio.wait([self._vm.started, self._vm.ended], return_when=asyncio.FIRST_COMPLETED)
+        clock.lap("vm_ms")
+        hello = await self._expect(Hello)
+        if hello.protocol != PROTOCOL:
+            raise PlatformError("ServiceException", f"the runner speaks protocol {hello.protocol}, not {PROTOCOL}")
+        self.guest_system, self.guest_python = hello.system[:256], hello.python[:64]
+        clock.lap("interpreter_ms")
+        self._runner.send(self._init_message())
+        ready = await self._expect(Ready)
+        clock.lap("imports_ms")
+        self.timings["imports_ms"] = _plausible(ready.timings.get("imports_ms"), self.timings["imports_ms"])
+
+    async def _boot(self, output: int) -> None:
+        ours, theirs = socket.socketpair()
+        stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        layers: list[tuple[int, int]] = []
+        try:
+            for path in self._site.layer_files(self.function):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                layers.append((descriptor, os.fstat(descriptor).st_size))
+            plan = VmPlan(
+                memory_mib=self.function.options.memory,
+                layers=layers,
+                channels={0: stdin, 1: output, 2: output, 3: theirs.fileno()},
+                args=[self.function.python, "-B", RUNNER, CHANNEL],
+                env=[*GUEST_ENV, ("LAMBDA_TASK_ROOT", TASK_ROOT)],
+                hostname=self.id,
+                accelerator=self._session.descriptors if self._session else [],
+            )
+            loop = asyncio.get_running_loop()
+            ours.setblocking(False)
+            _, self._runner = await loop.create_unix_connection(RunnerProtocol, sock=ours)
+            self._vm = await Vm.boot(self._site.native, plan, self._console)
+        finally:
+            theirs.close()
+            close_all([stdin, *(descriptor for descriptor, _ in layers)])
+
+    def _init_message(self) -> dict[str, Any]:
+        function = self.function
+        accelerator = self.lease.device.full_id if self.lease else None
+        environment = {
+            "AWS_EXECUTION_ENV": f"Kasoku_python{'.'.join(self.guest_python.split('.')[:2])}",
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.options.memory),
+            "_HANDLER": function.handler,
+            **({"KASOKU_ACCELERATOR": accelerator} if accelerator else {}),
+            **dict(function.options.env),
+        }
+        return {
+            "type": "init",
+            "handler": function.handler,
+            "environment": environment,
+            "task_root": TASK_ROOT,
+            "package_paths": [*function.package_paths, SDK],
+            "max_response_bytes": MAX_PAYLOAD,
+            "function": {
+                "name": function.name,
+                "version": "$LATEST",
+                "arn": function.arn,
+                "memory_mib": function.options.memory,
+                "instance": self.id,
+                "accelerator": accelerator,
+            },
+        }
+
+    async def _expect(self, kind: type[H]) -> H:
+        assert self._runner
+        header, body = await self._runner.receive()
+        if isinstance(header, kind):
+            return header
+        if isinstance(header, InitError):
+            failure = _failure(body, "")
+            await self.stop("the handler cannot be had")
+            raise FunctionFailed(failure)
+        raise ConnectionEnded(f"the runner sent {type(header).__name__}, not {kind.__name__}")
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        """One event. The outcome tells of the function's failures; PlatformError is raised for ours.
+
+        An instance whose `ended` is done afterwards must not be used again.
+        """
+        assert self._runner
+        request_id, options = invocation.request_id, self.function.options
+        self.invocations += 1
+        self._log.start(request_id, "$LATEST")
+        header: dict[str, Any] = {
+            "type": "invoke",
+            "request_id": request_id,
+            "timeout_ms": round(options.timeout * 1000),
+        }
+        if invocation.client_context is not None:
+            header["client_context"] = invocation.client_context
+        start = time.perf_counter()
+        timings: dict[str, float] = {}
+        phases: dict[str, float] = {}
+        body, failure = b"", None
+        try:
+            async with asyncio.timeout(options.timeout):
+                self._runner.send(header, invocation.payload)
+                answer, body = await self._runner.receive()
+            if not isinstance(answer, Result | Error) or answer.request_id != request_id:
+                raise ConnectionEnded("the runner answered something else")
+            timings, phases = _numbers(answer.timings), _numbers(answer.phases)
+            if isinstance(answer, Error):
+                failure = _failure(body, request_id)
+                if answer.final:
+                    await self.stop("the function exited")
+            else:
+                failure = _check_result(body, request_id)
+        except TimeoutError:
+            message = f"RequestId: {request_id} Error: Task timed out after {options.timeout:.2f} seconds"
+            failure = Failure("Sandbox.Timedout", message, (), request_id)
+            await self.stop("an invocation timed out")
+        except ConnectionEnded as error:
+            explained = await self._explain(request_id, str(error))
+            if isinstance(explained, PlatformError):
+                self._log.end(request_id, f"Error: {explained.message}")
+                raise explained from None
+            failure = explained.failure
+        except BaseException:
+            await self.stop("an invocation was abandoned")
+            raise
+        duration_ms = (time.perf_counter() - start) * 1000
+        if self._output:
+            self._output.drain()
+        report = f"Duration: {duration_ms:.2f} ms\tMemory Size: {options.memory} MB"
+        if failure:
+            report += f"\tError: {failure.error_type}"
+        log = self._log.end(request_id, report)
+        return Outcome(b"" if failure else body, failure, log, {**timings, "duration_ms": duration_ms}, phases)
+
+    async def _explain(self, request_id: str, what: str) -> FunctionFailed | PlatformError:
+        """Why the runner's channel ended: what the VM's end says, or that the runner itself broke off."""
+        if self._vm is None:
+            await self.stop("failed to start")
+            return PlatformError("ServiceException", f"an instance cannot be started: {what}")
+        done, _ = await asyncio.wait([self._vm.ended], timeout=CHANNEL_GRACE_SECONDS)
+        await self.stop("its channel ended")
+        if done:
+            return explain(self._vm.ended.result(), request_id, self.function.options.memory)
+        prefix = f"RequestId: {request_id} Error: " if request_id else ""
+        return FunctionFailed(
+            Failure("Runtime.InvalidResponse", f"{prefix}the runner's channel cannot be used: {what}", (), request_id)
+        )
+
+    async def stop(self, reason: str) -> None:
+        """End it, whatever it does, and wait until nothing of it is left. Any number of callers."""
+        self._lose(reason)
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._tear_down())
+        await asyncio.shield(self._stopping)
+
+    async def _tear_down(self) -> None:
+        if self._runner:
+            self._runner.close()
+        await asyncio.gather(*(part.stop() for part in (self._vm, self._broker) if part))
+        if self._output:
+            self._output.close()
+        if self._session:
+            self._session.close()
+
+    def _lose(self, reason: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+    def _console(self, text: bytes) -> None:
+        """The library OS's own words go to the function's log: they are about what the function asked of it."""
+        self._log(b"".join(b"[kasoku] " + line + b"\n" for line in text.splitlines()))
+
+
+class _Clock:
+    """Writes the milliseconds since the last lap into a mapping."""
+
+    def __init__(self, timings: dict[str, float]) -> None:
+        self._timings = timings
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._timings[name] = (now - self._last) * 1000
+        self._last = now
+
+
+def _numbers(told: dict[str, float]) -> dict[str, float]:
+    """The finite ones of at most 64 timings that a guest reports."""
+    return {name[:64]: value for name, value in list(told.items())[:64] if math.isfinite(value)}
+
+
+def _plausible(told: float | None, measured: float) -> float:
+    """A guest's own figure, unless it claims more than was measured from outside."""
+    return told if told is not None and 0 <= told <= measured else measured
+
+
+def _failure(body: bytes, request_id: str) -> Failure:
+    """A failure as the guest tells it, cut to size."""
+    try:
+        told = _failures.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return Failure("Runtime.InvalidResponse", f"the runner's error cannot be read: {error}", (), request_id)
+    trace = tuple(line[:4096] for line in told.stack_trace[-100:])
+    return Failure(told.error_type[:256], told.error_message[: 256 * 1024], trace, request_id)
+
+
+def _check_result(body: bytes, request_id: str) -> Failure | None:
+    """What is wrong with a result, if anything."""
+    if len(body) > MAX_PAYLOAD:
+        message = f"Response payload size exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes)."
+        return Failure("Function.ResponseSizeTooLarge", message, (), request_id)
+    try:
+        check_json(body)
+    except ValueError as error:
+        return Failure("Runtime.InvalidResponse", f"the runner's answer is not JSON: {error}", (), request_id)
+    return None

@@ -1,0 +1,75 @@
+"""Logs of functions: one file each, with the marks that Lambda writes around every invocation."""
+
+import contextlib
+import os
+from pathlib import Path
+
+ROTATE_BYTES = 16 << 20
+TAIL_BYTES = 64 << 10
+LAMBDA_TAIL_BYTES = 4 << 10
+
+
+class FunctionLog:
+    """Appends to `NAME.log`; a full file becomes `NAME.log.1`, which replaces the one before."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.path = directory / f"{name}.log"
+        self._descriptor: int | None = None
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append. A full disk costs log lines, never an invocation."""
+        with contextlib.suppress(OSError):
+            if self._descriptor is None:
+                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._size = os.fstat(self._descriptor).st_size
+            if self._size > ROTATE_BYTES:
+                self.close()
+                self.path.replace(self.path.with_name(self.path.name + ".1"))
+                self.write(data)
+                return
+            self._size += os.write(self._descriptor, data)
+
+    def close(self) -> None:
+        """Close the file; the next write opens it again."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def read(self, limit: int) -> bytes:
+        """The last `limit` bytes, whole lines."""
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - limit))
+                data = file.read(limit)
+        except FileNotFoundError:
+            return b""
+        return data if size <= limit else data[data.find(b"\n") + 1 :]
+
+
+class InvocationLog:
+    """What one instance writes: everything goes to the function's log, the current invocation's last part is kept."""
+
+    def __init__(self, log: FunctionLog) -> None:
+        self._log = log
+        self._tail = bytearray()
+
+    def __call__(self, data: bytes) -> None:
+        self._log.write(data)
+        self._tail += data
+        if len(self._tail) > 2 * TAIL_BYTES:
+            del self._tail[:-TAIL_BYTES]
+
+    def start(self, request_id: str, version: str) -> None:
+        """An invocation begins. What came before (imports, on a cold start) belongs to it too."""
+        self(f"START RequestId: {request_id} Version: {version}\n".encode())
+
+    def end(self, request_id: str, report: str) -> bytes:
+        """The invocation is over; returns the end of its log."""
+        if self._tail and self._tail[-1] != ord("\n"):
+            self(b"\n")
+        self(f"END RequestId: {request_id}\nREPORT RequestId: {request_id}\t{report}\n".encode())
+        tail = bytes(self._tail[-TAIL_BYTES:])
+        self._tail.clear()
+        return tail

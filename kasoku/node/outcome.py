@@ -1,0 +1,42 @@
+"""What goes into an instance and what comes out."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from kasoku.node.errors import Failure
+
+_raw = msgspec.json.Decoder(msgspec.Raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One event for a function. `payload` is JSON text, checked; empty for none."""
+
+    request_id: str
+    payload: bytes
+    client_context: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`payload` (JSON text) or `failure`, and where the time went, in milliseconds."""
+
+    payload: bytes
+    failure: Failure | None
+    log: bytes
+    timings: dict[str, float]
+    phases: dict[str, float] = field(default_factory=dict)
+    """What the function itself reported."""
+
+
+def check_json(text: bytes) -> None:
+    """Raise ValueError unless `text` is one JSON value in UTF-8. Builds nothing."""
+    try:
+        text.decode()
+        _raw.decode(text)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error)) from None

@@ -1,0 +1,111 @@
+"""Child processes and their output, watched by the event loop (pidfd and pipes; no threads, no signal handler)."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+class Child:
+    """A process that ends with its owner. `exited` becomes its return code (negative: the signal that killed it)."""
+
+    def __init__(self, popen: "subprocess.Popen[bytes]") -> None:
+        self._popen = popen
+        self._loop = asyncio.get_running_loop()
+        self._pidfd = os.pidfd_open(popen.pid)
+        self.pid = popen.pid
+        self.exited: asyncio.Future[int] = self._loop.create_future()
+        self._loop.add_reader(self._pidfd, self._on_exit)
+
+    @classmethod
+    def spawn(cls, argv: Sequence[str], pass_fds: Sequence[int], env: Mapping[str, str], **streams: Any) -> "Child":
+        """Start a process in a process group of its own: a terminal's Ctrl-C is for the agent, which ends its children."""
+        popen = subprocess.Popen(
+            argv, pass_fds=pass_fds, env=env, cwd="/", process_group=0, stdin=subprocess.DEVNULL, **streams
+        )
+        return cls(popen)
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        if not self.exited.done():
+            self._popen.kill()
+
+    async def end(self, grace: float) -> int:
+        """Wait `grace` seconds for it to exit by itself, then kill it; it is reaped when this returns."""
+        done, _ = await asyncio.wait([self.exited], timeout=grace)
+        if not done:
+            self.kill()
+        return await asyncio.shield(self.exited)
+
+    def _on_exit(self) -> None:
+        code = self._popen.poll()
+        if code is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self.exited.set_result(code)
+
+
+class PipeReader:
+    """Reads the receiving end of a pipe and hands what arrives to `sink`; owns the descriptor."""
+
+    def __init__(self, descriptor: int, sink: Callable[[bytes], None]) -> None:
+        self._descriptor: int | None = descriptor
+        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        os.set_blocking(descriptor, False)
+        self._loop.add_reader(descriptor, self._on_readable)
+
+    def drain(self) -> None:
+        """Hand over what has been written so far."""
+        while self._descriptor is not None and self._read():
+            pass
+
+    def close(self) -> None:
+        """Hand over what is there, then close."""
+        self.drain()
+        if self._descriptor is not None:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _on_readable(self) -> None:
+        self._read()
+
+    def _read(self) -> bool:
+        assert self._descriptor is not None
+        try:
+            data = os.read(self._descriptor, 65536)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+            return False
+        self._sink(data)
+        return True
+
+
+class Tail:
+    """A sink that keeps the last bytes, for error messages."""
+
+    def __init__(self, limit: int = 8192) -> None:
+        self._data = bytearray()
+        self._limit = limit
+
+    def __call__(self, data: bytes) -> None:
+        self._data += data
+        del self._data[: -self._limit]
+
+    def text(self) -> str:
+        """What is kept, with bytes that are no UTF-8 shown as escapes."""
+        return self._data.decode(errors="backslashreplace").strip()
+
+
+def close_all(descriptors: Sequence[int]) -> None:
+    """Close descriptors; those that are closed already do not matter."""
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)

@@ -1,0 +1,1 @@
+"""What must survive a restart: functions and their versions, in SQLite."""

@@ -1,0 +1,48 @@
+"""What a caller of a function can catch."""
+
+from collections.abc import Sequence
+
+
+class KasokuError(Exception):
+    """Base of everything that Kasoku raises at its users."""
+
+
+class OptionError(KasokuError):
+    """A function's option is unknown, of a wrong type, or out of range. `option` names it."""
+
+    def __init__(self, option: str, reason: str) -> None:
+        super().__init__(f"option {option!r}: {reason}")
+        self.option = option
+        self.reason = reason
+
+
+class DeclarationError(KasokuError):
+    """A function file that `kasoku deploy` cannot read: the file, the line and the reason are in the message."""
+
+    def __init__(self, file: str, line: int | None, reason: str) -> None:
+        super().__init__(f"{file}:{line}: {reason}" if line else f"{file}: {reason}")
+        self.line = line
+        self.reason = reason
+
+
+class ServiceError(KasokuError):
+    """The platform refused or could not serve a request. `code` is Lambda's error name, `status` the HTTP status."""
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status
+
+
+class FunctionError(KasokuError):
+    """The function ran and failed. `type`, `message` and `stack_trace` are what it reported inside its VM."""
+
+    def __init__(self, type: str, message: str, stack_trace: Sequence[str] = ()) -> None:
+        text = f"{type}: {message}"
+        if stack_trace:
+            text += "\n\nTraceback in the function (most recent call last):\n" + "".join(stack_trace).rstrip()
+        super().__init__(text)
+        self.type = type
+        self.message = message
+        self.stack_trace = tuple(stack_trace)
