@@ -1,8 +1,8 @@
 """Kasoku: serverless functions in unikernels, each with an accelerator of its own.
 
-This module is what a function file imports (`import kasoku`), on a developer's machine and inside the guest alike: it and
-`kasoku.sdk` need nothing but the standard library. Names are loaded on first use, so that `import kasoku` costs nothing in
-programs that want a sub-package only (the command line, the runner).
+This module is what a function file imports (`import kasoku`), on a developer's machine and inside the guest alike: it
+and `kasoku.sdk` need nothing but the standard library. Names are loaded on first use, so that `import kasoku` costs
+nothing in programs that want a sub-package only (the command line, the runner).
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kasoku.sdk.phases import record_phase as record_phase
 
 __version__ = "0.1.0"
-__all__ = ["App", "Function", "FunctionError", "KasokuError", "ServiceError", "phase", "record_phase"]  # noqa: F822
+__all__ = ["App", "Function", "FunctionError", "KasokuError", "ServiceError", "phase", "record_phase"]
 
 _HOMES = {
     "App": "kasoku.sdk.app",

@@ -1,4 +1,4 @@
-"""The state directory: one folder that holds all that Kasoku keeps on a machine. Standard library only (the SDK reads it)."""
+"""The state directory: the folder that holds all that Kasoku keeps on a machine. Standard library only, for the SDK."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ HOME_VARIABLE = "KASOKU_HOME"
 
 
 class Home:
-    """Paths inside a state directory. Creating a `Home` touches nothing; `make()` creates the folders, private to the user."""
+    """Paths inside a state directory. Creating a `Home` touches nothing; `make()` creates the folders."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()

@@ -32,7 +32,7 @@ class Scale:
 
 
 def scale(pool: PoolView, now: float) -> Scale:
-    """One instance for each waiting invocation that no starting one will take, within the limit; idle ones end in time."""
+    """One instance for each waiting invocation that no starting one will take, up to the limit; idle ones end."""
     lifetime = 0.0 if pool.retired else pool.idle_timeout
     spare = max(0, len(pool.idle_since) - pool.waiting)
     old = sorted((since, id) for id, since in pool.idle_since if now - since >= lifetime)

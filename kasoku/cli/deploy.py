@@ -24,7 +24,9 @@ class Target(NamedTuple):
 @home_option
 @click.option("--name", default=None, help="The function's name (with --handler, or for a file with one function).")
 @click.option("--handler", default=None, metavar="MODULE.FUNCTION", help="For a file in Lambda's shape: what to call.")
-@click.option("--include", multiple=True, type=click.Path(path_type=Path), help="A further file or directory to send along.")
+@click.option(
+    "--include", multiple=True, type=click.Path(path_type=Path), help="A further file or directory to send along."
+)
 @click.option("--image", default=None, help="With --handler: the image to start from.")
 @click.option("--requirement", multiple=True, help="With --handler: a package, such as 'numpy>=2'.")
 @click.option("--accelerator", default=None, help="With --handler: such as opencl, opencl:gpu, opencl:intel:0.")
@@ -76,7 +78,9 @@ def find_targets(file: Path, name: str | None, handler: str | None, options: dic
         reason = "declares no function with @app.function; for a file in Lambda's shape say --handler MODULE.FUNCTION"
         raise DeclarationError(file.name, None, reason)
     if name and len(declared) > 1:
-        raise KasokuError(f"--name {name}: {file.name} declares {len(declared)} functions; give them names in @app.function")
+        raise KasokuError(
+            f"--name {name}: {file.name} declares {len(declared)} functions; give them names in @app.function"
+        )
     return [Target(check_name(name or d.name), d.handler, d.options.to_json()) for d in declared]
 
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 
@@ -47,7 +46,10 @@ def _kvm() -> Finding:
     try:
         os.close(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
-        return False, "does not exist: enable virtualisation in the firmware, load kvm_intel or kvm_amd, or pass it into the container"
+        return (
+            False,
+            "does not exist: enable virtualisation, load kvm_intel or kvm_amd, or pass it into the container",
+        )
     except PermissionError:
         return False, "no permission: add yourself to the group kvm, then log in again"
     except OSError as error:
@@ -84,4 +86,6 @@ def _home(home: Home) -> Finding:
         return False, f"{home.path} cannot be written: {error.strerror}; choose another with --home"
     stat = os.statvfs(home.path)
     free_gib = stat.f_bavail * stat.f_frsize / 2**30
-    return free_gib >= 1, f"{home.path}, {free_gib:.1f} GiB free" + ("" if free_gib >= 1 else " (1 GiB is needed for images)")
+    return free_gib >= 1, f"{home.path}, {free_gib:.1f} GiB free" + (
+        "" if free_gib >= 1 else " (1 GiB is needed for images)"
+    )

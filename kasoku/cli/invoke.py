@@ -16,7 +16,9 @@ from kasoku.sdk.remote import Gateway
 @click.argument("payload", required=False)
 @home_option
 @click.option("--payload", "payload_option", default=None, help="JSON, @FILE, or - for standard input.")
-@click.option("-v", "--verbose", is_flag=True, help="Show on standard error where the function ran and where the time went.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show on standard error where the function ran and where the time went."
+)
 def invoke(name: str, payload: str | None, home: str | None, payload_option: str | None, verbose: bool) -> None:
     """Invoke function NAME and print its result as JSON. Exit status 1 if it fails, its log on standard error."""
     if payload is not None and payload_option is not None:
@@ -37,7 +39,9 @@ def invoke(name: str, payload: str | None, home: str | None, payload_option: str
 
 def _show(detail: dict[str, object]) -> None:
     click.echo(printable(str(detail.get("log", ""))), err=True, nl=False)
-    shown = {key: detail[key] for key in ("cold", "instance", "accelerator", "timings_ms", "phases_ms") if key in detail}
+    shown = {
+        key: detail[key] for key in ("cold", "instance", "accelerator", "timings_ms", "phases_ms") if key in detail
+    }
     click.echo(json.dumps(shown, indent=2), err=True)
 
 

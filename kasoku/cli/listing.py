@@ -37,7 +37,13 @@ def ls(home: str | None, as_json: bool) -> None:
                 memory=f"{options['memory']} MiB",
                 deployed=datetime.fromtimestamp(row["deployed_at"]).strftime("%Y-%m-%d %H:%M:%S"),
             )
-    columns = {"NAME": "name", "VERSION": "short", "HANDLER": "handler", "ACCELERATOR": "accelerator", "MEMORY": "memory"}
+    columns = {
+        "NAME": "name",
+        "VERSION": "short",
+        "HANDLER": "handler",
+        "ACCELERATOR": "accelerator",
+        "MEMORY": "memory",
+    }
     _print(rows, {**columns, "DEPLOYED": "deployed"}, as_json)
 
 
@@ -63,7 +69,14 @@ def devices(home: str | None, as_json: bool) -> None:
         answer = _ask_broker()
     if answer["error"] and not answer["devices"]:
         raise KasokuError(answer["error"])
-    columns = {"ID": "id", "KIND": "kind", "NAME": "name", "VENDOR": "vendor", "VERSION": "version", "HELD BY": "held_by"}
+    columns = {
+        "ID": "id",
+        "KIND": "kind",
+        "NAME": "name",
+        "VENDOR": "vendor",
+        "VERSION": "version",
+        "HELD BY": "held_by",
+    }
     _print(answer["devices"], columns, as_json)
 
 

@@ -1,7 +1,7 @@
 """The controller of one node: observe, decide (the pure packages do), act.
 
-A warm invocation passes through `invoke` only: pick a free instance, use it, put it back. All else happens in reaction to
-something that changed (an invocation that found none, an instance that is ready or gone, a lease that moved) or to time.
+A warm invocation passes through `invoke` only: pick a free instance, use it, put it back. All else is a reaction to
+something that changed (an invocation that found none, an instance that is ready or gone, a lease that moved) or time.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Controller:
         self._clock = asyncio.create_task(self._follow_time())
 
     async def invoke(self, function: FunctionVersion, invocation: Invocation) -> Served:
-        """Run one event. Raises FunctionFailed when no instance could start because of the function, else PlatformError."""
+        """Run one event. Raises FunctionFailed when the function itself could not start, else PlatformError."""
         pool = self._pool(function)
         asked = time.monotonic()
         member = None if pool.tickets else pick(pool.members.values())
@@ -118,7 +118,9 @@ class Controller:
 
     async def _wait(self, pool: Pool, now: float) -> Member:
         if len(pool.tickets) >= MAX_WAITING:
-            raise PlatformError("TooManyRequestsException", f"{MAX_WAITING} invocations of {pool.function.name} wait already")
+            raise PlatformError(
+                "TooManyRequestsException", f"{MAX_WAITING} invocations of {pool.function.name} wait already"
+            )
         options = pool.function.options
         ticket = Ticket(now, now + options.lease_timeout, asyncio.get_running_loop().create_future())
         pool.tickets.append(ticket)
@@ -191,7 +193,11 @@ class Controller:
             starting=sum(1 for m in members if m.state is State.STARTING),
             max_starting=self.node.max_starting,
         )
-        others = [IdleView(m.id, m.memory_mib, m.idle_since) for m in members if m.idle_since is not None and m.pool is not pool]
+        others = [
+            IdleView(m.id, m.memory_mib, m.idle_since)
+            for m in members
+            if m.idle_since is not None and m.pool is not pool
+        ]
         match place(view, pool.need_mib, others):
             case Never(reason):
                 pool.fail_ticket(PlatformError("InvalidParameterValueException", reason))
@@ -224,7 +230,9 @@ class Controller:
         deadline = pool.tickets[0].deadline if pool.tickets else now
         wait = options.lease == "wait"
         self._act(
-            self.leases.ask(member.id, selector, now, wait=wait, deadline=deadline, term=options.init_timeout + GRACE_SECONDS)
+            self.leases.ask(
+                member.id, selector, now, wait=wait, deadline=deadline, term=options.init_timeout + GRACE_SECONDS
+            )
         )
         return True
 
@@ -336,10 +344,14 @@ class Controller:
         self._act(self.leases.expire(now))
         for pool in list(self.pools.values()):
             while pool.tickets and pool.tickets[0].deadline <= now:
-                waited = f"no instance of {pool.function.name} became free within {pool.function.options.lease_timeout:g} s"
+                waited = (
+                    f"no instance of {pool.function.name} became free within {pool.function.options.lease_timeout:g} s"
+                )
                 pool.fail_ticket(PlatformError("TooManyRequestsException", waited))
             self._reconcile(pool)
 
 
 def _refusal(selector: str) -> PlatformError:
-    return PlatformError("TooManyRequestsException", f"every device that matches {selector!r} is in use, by this function itself")
+    return PlatformError(
+        "TooManyRequestsException", f"every device that matches {selector!r} is in use, by this function itself"
+    )

@@ -13,7 +13,7 @@ _CHUNK = 1 << 20
 
 
 def unpack(data: bytes, target: Path) -> None:
-    """Write the files of a zip under `target`. Raises PlatformError for what is no plain tree of files within limits."""
+    """Write the files of a zip under `target`. Raises PlatformError unless it is a plain tree within limits."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()

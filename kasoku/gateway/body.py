@@ -52,4 +52,6 @@ def _announced(scope: Scope) -> int:
 
 
 def _too_large(limit: int, what: str) -> PlatformError:
-    return PlatformError("RequestTooLargeException", f"Request must be smaller than {limit} bytes for the {what} operation")
+    return PlatformError(
+        "RequestTooLargeException", f"Request must be smaller than {limit} bytes for the {what} operation"
+    )

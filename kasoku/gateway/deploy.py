@@ -60,7 +60,9 @@ class Deployer:
         if not isinstance(options, Mapping):
             raise PlatformError("InvalidParameterValueException", "options must be an object")
         if not isinstance(handler, str) or not all(handler.rpartition(".")[::2]) or len(handler) > 256:
-            raise PlatformError("InvalidParameterValueException", f"handler {handler!r} is not of the form module.function")
+            raise PlatformError(
+                "InvalidParameterValueException", f"handler {handler!r} is not of the form module.function"
+            )
         try:
             return Plan(check_name(name), handler, parse_options(options))
         except OptionError as error:
@@ -76,5 +78,11 @@ class Deployer:
             unpack(code.zip, Path(folder))
             digest = self._layers.code(Path(folder), TASK_ROOT)
         return FunctionVersion(
-            plan.name, plan.handler, plan.options, (*base.layers, digest), base.python, base.package_paths
+            name=plan.name,
+            handler=plan.handler,
+            options=plan.options,
+            layers=(*base.layers, digest),
+            python=base.python,
+            package_paths=base.package_paths,
+            image_env=base.env,
         )

@@ -24,7 +24,9 @@ class HostCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (problem := self._problem(scope)):
             status, headers, body = error_response(PlatformError("AccessDeniedException", problem), "")
-            await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]})
+            await send(
+                {"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]}
+            )
             await send({"type": "http.response.body", "body": body})
             return
         await self._app(scope, receive, send)

@@ -54,12 +54,16 @@ class InvokeRoute:
         payload = await read_body(scope, receive, MAX_PAYLOAD, "InvokeFunction")
         function = self._platform.function(*parse_name(name, query.get("Qualifier", [None])[0]))
         kind = headers.get(b"x-amz-invocation-type", b"RequestResponse").decode("latin-1")
-        invocation = Invocation(request_id, check_payload(payload), _client_context(headers.get(b"x-amz-client-context")))
+        invocation = Invocation(
+            request_id, check_payload(payload), _client_context(headers.get(b"x-amz-client-context"))
+        )
         if kind == "DryRun":
             return 204, [(b"x-amzn-requestid", request_id.encode())], b""
         if kind != "RequestResponse":
             known = "RequestResponse and DryRun are supported"
-            raise PlatformError("InvalidParameterValueException", f"InvocationType {kind[:40]!r} is not served; {known}")
+            raise PlatformError(
+                "InvalidParameterValueException", f"InvocationType {kind[:40]!r} is not served; {known}"
+            )
         with_log = headers.get(b"x-amz-log-type") == b"Tail"
         try:
             served = await self._platform.controller.invoke(function, invocation)

@@ -72,7 +72,9 @@ class Platform:
         devices = self.controller.leases.devices.values()
         if not any(d.matches(selector) for d in devices):
             there = ", ".join(d.full_id for d in devices) or f"no accelerator at all. {self.node.device_error}".strip()
-            raise PlatformError("InvalidParameterValueException", f"no device matches accelerator={selector!r}; there is: {there}")
+            raise PlatformError(
+                "InvalidParameterValueException", f"no device matches accelerator={selector!r}; there is: {there}"
+            )
 
 
 def new_request_id() -> str:

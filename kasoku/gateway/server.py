@@ -6,8 +6,8 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import uvicorn
 
@@ -15,7 +15,6 @@ from kasoku.gateway.app import make_app
 from kasoku.gateway.platform import Platform
 from kasoku.home import Home
 from kasoku.node.agent import NodeAgent
-from kasoku.node.errors import PlatformError
 from kasoku.node.layers import LayerSource
 from kasoku.node.native import Native
 from kasoku.node.site import Site
@@ -31,7 +30,7 @@ class ServerOptions:
     port: int = 0
     """0: any free port."""
     allow_hosts: Sequence[str] = ()
-    native: Native = Native()
+    native: Native = field(default_factory=Native)
     memory_mib: int | None = None
 
 
@@ -69,7 +68,7 @@ async def _run(
 
 
 @contextlib.contextmanager
-def _lock(home: Home):  # type: ignore[no-untyped-def]
+def _lock(home: Home) -> Iterator[None]:
     """One server per state directory; the lock goes with the process, however it ends."""
     with (home.run / "server.lock").open("w") as file:
         try:
@@ -88,13 +87,12 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(1024)
         return listener
     except OSError as error:
-        raise KasokuError(f"cannot listen on {host} port {port}: {error.strerror or error}; choose another --port") from None
+        raise KasokuError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}; choose another --port"
+        ) from None
 
 
 def _write_address(home: Home, url: str) -> None:
     temporary = home.gateway_file.with_suffix(".new")
     temporary.write_text(json.dumps({"url": url, "pid": os.getpid()}))
     temporary.replace(home.gateway_file)
-
-
-__all__ = ["PlatformError", "ServerOptions", "serve"]

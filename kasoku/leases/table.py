@@ -1,7 +1,7 @@
 """The lease table of one node.
 
-Invariants: a device has at most one lease; epochs only grow; a device that was taken from an expired holder is free only
-after `release`, which the agent calls when the broker process is gone (until then the old holder could still reach it).
+Invariants: a device has at most one lease; epochs only grow; a device that was taken from an expired holder is free
+only after `release`, which the agent calls when the broker is gone (until then the old holder could still reach it).
 """
 
 from collections.abc import Iterable
@@ -49,8 +49,12 @@ class LeaseTable:
         if ahead == 0 and (device := self._free(selector)):
             return [self._grant(Request(owner, selector, now, deadline, term), device, now)]
         if not wait:
-            held = ", ".join(f"{v.device.full_id} by {v.owner}" for v in self.leases.values() if v.device.matches(selector))
-            return [Refused(owner, f"every device that matches {selector!r} is in use ({held or 'promised to others'})")]
+            held = ", ".join(
+                f"{v.device.full_id} by {v.owner}" for v in self.leases.values() if v.device.matches(selector)
+            )
+            return [
+                Refused(owner, f"every device that matches {selector!r} is in use ({held or 'promised to others'})")
+            ]
         self.queue.append(Request(owner, selector, now, deadline, term))
         return [Waiting(owner, ahead), *self._reclaim(selector)]
 
@@ -82,7 +86,9 @@ class LeaseTable:
         """Requests that waited too long are Refused, leases past their deadline Expired. Call it as time passes."""
         late = [r for r in self.queue if r.deadline <= now]
         self.queue = [r for r in self.queue if r.deadline > now]
-        gone: list[Decision] = [Refused(r.owner, f"no device that matches {r.selector!r} became free in time") for r in late]
+        gone: list[Decision] = [
+            Refused(r.owner, f"no device that matches {r.selector!r} became free in time") for r in late
+        ]
         for lease in self.leases.values():
             if lease.deadline <= now and not lease.reclaimed:
                 lease.reclaimed = True
@@ -130,7 +136,9 @@ class LeaseTable:
 
     def _reclaim_for(self, lease: Lease) -> list[Decision]:
         wanted = [r for r in self.queue if lease.device.matches(r.selector)]
-        stopping = sum(1 for v in self.leases.values() if v.reclaimed and any(v.device.matches(r.selector) for r in wanted))
+        stopping = sum(
+            1 for v in self.leases.values() if v.reclaimed and any(v.device.matches(r.selector) for r in wanted)
+        )
         if lease.reclaimed or stopping >= len(wanted):
             return []
         lease.reclaimed = True

@@ -1,4 +1,4 @@
-"""Two kinds of failure: the function's (its caller gets it as a result) and the platform's (its caller gets a status)."""
+"""Two kinds of failure: the function's (its caller gets it as a result), the platform's (its caller gets a status)."""
 
 from typing import Any
 

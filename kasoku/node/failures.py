@@ -23,7 +23,9 @@ def explain(end: VmEnd, request_id: str, memory_mib: int) -> FunctionFailed | Pl
         return FunctionFailed(Failure(kind, f"{prefix}{how}", (), request_id))
     if end.kind == "guest":
         report = tuple(line + "\n" for line in end.report.splitlines()[:200])
-        return FunctionFailed(Failure("Sandbox.GuestFault", f"{prefix}the guest crashed: {end.message}", report, request_id))
+        return FunctionFailed(
+            Failure("Sandbox.GuestFault", f"{prefix}the guest crashed: {end.message}", report, request_id)
+        )
     if end.kind == "lost":
         return PlatformError("ServiceException", f"{prefix}the virtual machine died: {end.message}")
     return PlatformError("ServiceException", f"{prefix}the virtual machine failed: {end.message}")
@@ -34,7 +36,10 @@ def _exit_reason(status: int, memory_mib: int) -> tuple[str, str]:
         return "Runtime.ExitError", f"runtime exited with error: exit status {os.WEXITSTATUS(status)}"
     number = os.WTERMSIG(status)
     if number == signal.SIGKILL:
-        return "Runtime.OutOfMemory", f"runtime exited with error: signal: killed (the function has {memory_mib} MiB of memory)"
+        return (
+            "Runtime.OutOfMemory",
+            f"runtime exited with error: signal: killed (the function has {memory_mib} MiB of memory)",
+        )
     try:
         name = _SIGNALS.get(signal.Signals(number)) or signal.Signals(number).name
     except ValueError:

@@ -1,7 +1,7 @@
 """Length-prefixed messages over a stream socket, as an asyncio protocol: whole frames go in and out, in order.
 
-Peers are virtual machines and their monitors, so lengths are checked before anything is kept, and a frame that cannot be
-read ends the connection.
+Peers are virtual machines and their monitors, so lengths are checked before anything is kept, and a frame that cannot
+be read ends the connection.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """One running copy of a function: its VM, its runner, and its broker if it holds a device.
 
-Start, any number of invocations one at a time, one end. Every path leads through `stop`, which closes and reaps all that
-`start` opened; when it returns, nothing of the instance exists and its device is free.
+Start, any number of invocations one at a time, one end. Every path leads through `stop`, which closes and reaps all
+that `start` opened; when it returns, nothing of the instance exists and its device is free.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ SDK = "/usr/lib/kasoku/sdk/python"
 CHANNEL = "/dev/kasoku/invoke"
 TASK_ROOT = "/var/task"
 CHANNEL_GRACE_SECONDS = 2.0
-GUEST_ENV = (("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("TZ", "UTC"))  # noqa: S108
+GUEST_ENV = (("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("TZ", "UTC"))
 
 H = TypeVar("H", Hello, Ready)
 _failures = msgspec.json.Decoder(Failure)
@@ -107,7 +107,7 @@ class Instance:
             close_all([write_end])
         assert self._vm and self._runner
         self._vm.ended.add_done_callback(lambda _: self._lose("its virtual machine ended"))
-        await asyncio.wait([self._vm.started, self._vm.ended], return_when=asyncio.FIRST_COMPLETED)
+        await self._vm.running()
         clock.lap("vm_ms")
         hello = await self._expect(Hello)
         if hello.protocol != PROTOCOL:
@@ -132,7 +132,7 @@ class Instance:
                 layers=layers,
                 channels={0: stdin, 1: output, 2: output, 3: theirs.fileno()},
                 args=[self.function.python, "-B", RUNNER, CHANNEL],
-                env=[*GUEST_ENV, ("LAMBDA_TASK_ROOT", TASK_ROOT)],
+                env=list({**dict(GUEST_ENV), **dict(self.function.image_env), "LAMBDA_TASK_ROOT": TASK_ROOT}.items()),
                 hostname=self.id,
                 accelerator=self._session.descriptors if self._session else [],
             )
@@ -160,7 +160,6 @@ class Instance:
             "type": "init",
             "handler": function.handler,
             "environment": environment,
-            "task_root": TASK_ROOT,
             "package_paths": [*function.package_paths, SDK],
             "max_response_bytes": MAX_PAYLOAD,
             "function": {
@@ -313,9 +312,6 @@ def _failure(body: bytes, request_id: str) -> Failure:
 
 def _check_result(body: bytes, request_id: str) -> Failure | None:
     """What is wrong with a result, if anything."""
-    if len(body) > MAX_PAYLOAD:
-        message = f"Response payload size exceeded maximum allowed payload size ({MAX_PAYLOAD} bytes)."
-        return Failure("Function.ResponseSizeTooLarge", message, (), request_id)
     try:
         check_json(body)
     except ValueError as error:

@@ -14,6 +14,8 @@ class Base:
     """Digests `sha256:HEX`, bottom first."""
     python: str
     package_paths: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    """Environment that the image asks for."""
 
 
 class LayerSource(Protocol):

@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """Paths of what the wheel carries beside Python. Looked up when used, so that `kasoku deploy` works without a build."""
+    """Paths of what the wheel carries beside Python. Looked up when used: not all commands need all of it."""
 
     directory: Path | None = None
     """`--native-dir`; None: the package's `_native`, then a source tree's build folders."""
@@ -36,7 +36,9 @@ class Native:
             if (place / name).is_file():
                 return place / name
         sought = ", ".join(str(p) for p in places)
-        raise PlatformError("ServiceException", f"{name} is not installed (sought in {sought}); run `make setup` or reinstall")
+        raise PlatformError(
+            "ServiceException", f"{name} is not installed (sought in {sought}); run `make setup` or reinstall"
+        )
 
 
 def opencl_library_path() -> str:

@@ -21,7 +21,7 @@ class Child:
 
     @classmethod
     def spawn(cls, argv: Sequence[str], pass_fds: Sequence[int], env: Mapping[str, str], **streams: Any) -> "Child":
-        """Start a process in a process group of its own: a terminal's Ctrl-C is for the agent, which ends its children."""
+        """Start a process in a group of its own: a terminal's Ctrl-C is for the agent, which ends its children."""
         popen = subprocess.Popen(
             argv, pass_fds=pass_fds, env=env, cwd="/", process_group=0, stdin=subprocess.DEVNULL, **streams
         )

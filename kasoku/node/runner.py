@@ -15,7 +15,7 @@ PROTOCOL = 1
 MAX_PAYLOAD = 6 * 1024 * 1024
 """Bytes of a request or an answer, as in Lambda."""
 _MAX_HEADER = 64 * 1024
-_MAX_BODY = MAX_PAYLOAD + 64 * 1024
+_MAX_BODY = MAX_PAYLOAD
 _LENGTHS = struct.Struct("<II")
 
 

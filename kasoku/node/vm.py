@@ -1,6 +1,7 @@
 """One virtual machine: the process `kasoku-vmm`, driven over its control socket."""
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -74,13 +75,13 @@ class VmPlan:
 
 
 class Vm:
-    """A booted or booting VM. `started` and `ended` are futures; `ended` always comes."""
+    """A booted or booting VM. `ended` becomes a VmEnd, always."""
 
     def __init__(self, child: Child, control: ControlProtocol, console: Callable[[bytes], None]) -> None:
         loop = asyncio.get_running_loop()
         self.pid = child.pid
-        self.started: asyncio.Future[Started] = loop.create_future()
-        self.ended: asyncio.Future[VmEnd] = loop.create_future()
+        self._started: asyncio.Future[Any] = loop.create_future()
+        self.ended: asyncio.Future[Any] = loop.create_future()
         self._child = child
         self._control = control
         self._console = console
@@ -110,10 +111,8 @@ class Vm:
             theirs.close()
             close_all([error_write])
         message, descriptors = plan.message()
-        try:
+        with contextlib.suppress(OSError):  # it may have ended already: why is read below
             send_boot(ours, message, descriptors)
-        except OSError:
-            pass  # it ended already; what it said is read below
         ours.setblocking(False)
         _, control = await asyncio.get_running_loop().create_unix_connection(ControlProtocol, sock=ours)
         vm = cls(child, control, console)
@@ -121,12 +120,16 @@ class Vm:
         vm._watch = asyncio.create_task(vm._follow())
         return vm
 
+    async def running(self) -> None:
+        """Wait until the library OS runs the program, or will never do so."""
+        await asyncio.wait([self._started, self.ended], return_when=asyncio.FIRST_COMPLETED)
+
     async def stop(self) -> VmEnd:
         """End the VM now; the process is gone when this returns."""
         if not self._child.exited.done():
             self._control.send({"type": "stop"})
             await self._child.end(STOP_GRACE_SECONDS)
-        end = await asyncio.shield(self.ended)
+        end: VmEnd = await asyncio.shield(self.ended)
         self._control.close()
         if self._reader:
             self._reader.close()
@@ -139,8 +142,8 @@ class Vm:
                 event = await self._control.receive()
                 match event:
                     case Started():
-                        if not self.started.done():
-                            self.started.set_result(event)
+                        if not self._started.done():
+                            self._started.set_result(event)
                     case Console():
                         self._console(event.text.encode(errors="replace"))
                     case Exited():
@@ -154,5 +157,5 @@ class Vm:
             how = f"signal {-code}" if code < 0 else f"status {code}"
             end = VmEnd("lost", code, f"kasoku-vmm ended with {how} ({error}). {self._stderr.text()}".strip())
         self.ended.set_result(end)
-        if not self.started.done():
-            self.started.cancel()
+        if not self._started.done():
+            self._started.cancel()

@@ -21,11 +21,14 @@ class FunctionVersion:
     """The interpreter, as a path in the guest."""
     package_paths: tuple[str, ...]
     """Import paths of the image's packages in the guest."""
+    image_env: tuple[tuple[str, str], ...] = ()
+    """Environment that the image asks for; the function's own options come on top."""
 
     @cached_property
     def version(self) -> str:
         """The content's address, 64 hex digits."""
-        content = [self.name, self.handler, self.options.to_json(), self.layers, self.python, self.package_paths]
+        program = [self.layers, self.python, self.package_paths, self.image_env]
+        content = [self.name, self.handler, self.options.to_json(), *program]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -4,12 +4,13 @@ import json
 import sqlite3
 import time
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from kasoku.registry.model import FunctionVersion
 from kasoku.sdk.options import parse_options
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,17 @@ class Registry:
             self._db.execute("PRAGMA foreign_keys = ON")
             self._migrate()
         except sqlite3.DatabaseError as error:
-            raise RegistryError(f"{path} cannot be used: {error}; move it away to start with an empty registry") from None
+            raise RegistryError(
+                f"{path} cannot be used: {error}; move it away to start with an empty registry"
+            ) from None
 
     def _migrate(self) -> None:
         (current,) = self._db.execute("PRAGMA user_version").fetchone()
-        scripts = sorted(f for f in files("kasoku.registry").joinpath("migrations").iterdir() if f.name.endswith(".sql"))
+        scripts = sorted(MIGRATIONS.glob("*.sql"))
         if current > len(scripts):
-            raise RegistryError(f"the state was written by a newer Kasoku (format {current}, this one knows {len(scripts)})")
+            raise RegistryError(
+                f"the state was written by a newer Kasoku (format {current}, this one knows {len(scripts)})"
+            )
         for number, script in enumerate(scripts[current:], current + 1):
             self._db.executescript(f"BEGIN IMMEDIATE; {script.read_text()}; PRAGMA user_version = {number}; COMMIT;")
 
@@ -61,10 +66,11 @@ class Registry:
             json.dumps(function.layers),
             function.python,
             json.dumps(function.package_paths),
+            json.dumps(function.image_env),
             now,
         )
         with self._transaction():
-            self._db.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+            self._db.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
             self._db.execute(
                 "INSERT INTO functions VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET version = excluded.version, "
                 "deployed_at = excluded.deployed_at",
@@ -96,15 +102,21 @@ class Registry:
 
 
 _SELECT = (
-    "SELECT versions.name, handler, options, layers, python, package_paths, deployed_at "
+    "SELECT versions.name, handler, options, layers, python, package_paths, image_env, deployed_at "
     "FROM functions JOIN versions USING (version)"
 )
 
 
 def _function(row: tuple[Any, ...]) -> Deployed:
-    name, handler, options, layers, python, package_paths, deployed_at = row
+    name, handler, options, layers, python, package_paths, image_env, deployed_at = row
     function = FunctionVersion(
-        name, handler, parse_options(json.loads(options)), tuple(json.loads(layers)), python, tuple(json.loads(package_paths))
+        name=name,
+        handler=handler,
+        options=parse_options(json.loads(options)),
+        layers=tuple(json.loads(layers)),
+        python=python,
+        package_paths=tuple(json.loads(package_paths)),
+        image_env=tuple((key, value) for key, value in json.loads(image_env)),
     )
     return Deployed(function, deployed_at)
 

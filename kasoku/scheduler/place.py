@@ -56,7 +56,9 @@ class Never:
 def place(node: NodeView, need_mib: int, idle: Sequence[IdleView]) -> Start | MakeRoom | Later | Never:
     """What to do for an instance that needs `need_mib`."""
     if need_mib > node.memory_mib:
-        return Never(f"the function needs {need_mib} MiB, the node gives {node.memory_mib} MiB to all instances together")
+        return Never(
+            f"the function needs {need_mib} MiB, the node gives {node.memory_mib} MiB to all instances together"
+        )
     if node.starting >= node.max_starting:
         return Later(f"{node.starting} instances are starting")
     missing = node.used_mib + need_mib - node.memory_mib

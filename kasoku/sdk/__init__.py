@@ -1,1 +1,1 @@
-"""What function authors use: declaring functions and calling them. Standard library only; it also lives in the guest."""
+"""What function authors use: declaring functions and calling them. Standard library only; it is in the guest too."""

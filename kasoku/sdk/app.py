@@ -1,7 +1,7 @@
 """Declaring functions: `app = kasoku.App("name")`, `@app.function(...)`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from kasoku.sdk.errors import OptionError
 from kasoku.sdk.function import Function
@@ -21,7 +21,7 @@ class App:
 
     def __init__(self, name: str) -> None:
         self.name = check_name(name)
-        self.functions: dict[str, Function[..., object]] = {}
+        self.functions: dict[str, Function[..., Any]] = {}
 
     @overload
     def function(self, target: Callable[P, R], /) -> Function[P, R]: ...

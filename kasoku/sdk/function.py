@@ -17,8 +17,8 @@ EVENT_PARAMETERS = ("event", "context")
 class Function(Generic[P, R]):
     """What `@app.function` makes of a function.
 
-    Over HTTP a function takes a JSON object of its keyword arguments. A function whose two parameters are called `event`
-    and `context` takes the event as it is (Lambda's shape).
+    Over HTTP a function takes a JSON object of its keyword arguments. A function whose two parameters are called
+    `event` and `context` takes the event as it is (Lambda's shape).
     """
 
     def __init__(self, target: Callable[P, R], name: str, options: FunctionOptions) -> None:
@@ -64,7 +64,7 @@ class Function(Generic[P, R]):
     def __kasoku_invoke__(self, event: Any, context: Any) -> Any:
         """What the runner calls: the event becomes keyword arguments, as the class says."""
         if self.takes_event:
-            return self._target(event, context)  # type: ignore[call-arg, arg-type]
+            return self._target(event, context)  # type: ignore[call-arg]
         if not isinstance(event, dict):
             raise TypeError(f"{self.name} takes a JSON object of its arguments, not a {type(event).__name__}")
         return self._target(**event)  # type: ignore[call-arg]

@@ -70,7 +70,7 @@ def check_name(name: object) -> str:
 
 
 def parse_options(raw: Mapping[str, Any]) -> FunctionOptions:
-    """Options from untyped values; None means the default. Raises OptionError that names the option and what is allowed."""
+    """Options from untyped values; None means the default. Raises OptionError: which option, what is allowed."""
     values: dict[str, Any] = {}
     for option, value in raw.items():
         if option not in FunctionOptions._fields:
@@ -120,7 +120,13 @@ def _requirements(value: Any) -> tuple[str, ...]:
         raise OptionError("requirements", f"{value!r} is not a list of requirement strings")
     for line in value:
         # A leading dash would be read as an option by the installer.
-        if not isinstance(line, str) or not line.strip() or line.lstrip().startswith("-") or "\n" in line or "\0" in line:
+        if (
+            not isinstance(line, str)
+            or not line.strip()
+            or line.lstrip().startswith("-")
+            or "\n" in line
+            or "\0" in line
+        ):
             raise OptionError("requirements", f"{line!r} is not a requirement such as 'numpy>=2'")
     return tuple(line.strip() for line in value)
 

@@ -131,7 +131,9 @@ class _Reader:
         arguments = node.args
         plain = [a.arg for a in arguments.posonlyargs + arguments.args]
         if arguments.vararg or (arguments.posonlyargs and plain != ["event", "context"]):
-            raise self.fail(node, f"{node.name}: arguments arrive by name, so *args and positional-only ones cannot be used")
+            raise self.fail(
+                node, f"{node.name}: arguments arrive by name, so *args and positional-only ones cannot be used"
+            )
 
     def _literal(self, node: ast.expr, what: str) -> Any:
         value = node

@@ -6,6 +6,7 @@ CREATE TABLE versions (
     layers TEXT NOT NULL,
     python TEXT NOT NULL,
     package_paths TEXT NOT NULL,
+    image_env TEXT NOT NULL,
     created_at REAL NOT NULL
 ) STRICT;
 CREATE INDEX versions_of_function ON versions (name, created_at);

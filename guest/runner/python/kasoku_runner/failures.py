@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (pathlib costs a cold start milliseconds)
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 class InitFailure(Exception):

@@ -22,7 +22,9 @@ def load(handler: str) -> Call:
     declared = getattr(target, "__kasoku_invoke__", None)
     call = declared if declared is not None else target
     if not callable(call):
-        raise InitFailure("Runtime.HandlerNotFound", f"handler {handler!r} is a {type(target).__name__}, not a function", [])
+        raise InitFailure(
+            "Runtime.HandlerNotFound", f"handler {handler!r} is a {type(target).__name__}, not a function", []
+        )
     return call  # type: ignore[no-any-return]
 
 

@@ -26,7 +26,7 @@ def run(channel_name: str) -> int:
     start = time.perf_counter()
     init = first[0]
     os.environ.update(init["environment"])
-    handler.set_import_paths(init["task_root"], init["package_paths"])
+    handler.set_import_paths(os.environ["LAMBDA_TASK_ROOT"], init["package_paths"])
     try:
         call = handler.load(init["handler"])
     except InitFailure as failure:
@@ -35,16 +35,16 @@ def run(channel_name: str) -> int:
         return _refuse(channel, _exit_failure(error), _exit_status(error))
     _flush()
     channel.send({"type": "ready", "timings": {"imports_ms": _since(start)}})
-    return _serve(channel, call, init["function"])
+    return _serve(channel, call, init["function"], init["max_response_bytes"])
 
 
-def _serve(channel: Channel, call: handler.Call, function: dict[str, Any]) -> int:
+def _serve(channel: Channel, call: handler.Call, function: dict[str, Any], limit: int) -> int:
     while (frame := channel.receive()) is not None:
         invocation, payload = frame
         context = Context(function, invocation)
         start = time.perf_counter()
-        answer, failure, exit_status = _answer(call, payload, context)
-        header = {"type": "error" if failure else "result", "request_id": context.aws_request_id}
+        answer, failure, exit_status = _answer(call, payload, context, limit)
+        header: dict[str, Any] = {"type": "error" if failure else "result", "request_id": context.aws_request_id}
         header["timings"] = {"handler_ms": _since(start)}
         if phases := _phases():
             header["phases"] = phases
@@ -57,7 +57,9 @@ def _serve(channel: Channel, call: handler.Call, function: dict[str, Any]) -> in
     return 0
 
 
-def _answer(call: handler.Call, payload: bytes, context: Context) -> tuple[bytes, Failure | None, int | None]:
+def _answer(
+    call: handler.Call, payload: bytes, context: Context, limit: int
+) -> tuple[bytes, Failure | None, int | None]:
     """One event through the handler: the result as JSON, or a failure, and an exit status when the function exits."""
     try:
         event = json.loads(payload) if payload else {}
@@ -72,10 +74,14 @@ def _answer(call: handler.Call, payload: bytes, context: Context) -> tuple[bytes
     except BaseException as error:
         return b"", describe(error), None
     try:
-        return json.dumps(result, allow_nan=False).encode(), None, None
+        answer = json.dumps(result, allow_nan=False).encode()
     except BaseException as error:
         message = f"unable to marshal response: {text(error)}"
         return b"", _failure("Runtime.MarshalError", message, []), None
+    if len(answer) > limit:
+        message = f"Response payload size exceeded maximum allowed payload size ({limit} bytes)."
+        return b"", _failure("Function.ResponseSizeTooLarge", message, []), None
+    return answer, None, None
 
 
 def _await(awaitable: Any) -> Any:
@@ -134,7 +140,7 @@ def _flush() -> None:
 def _identify() -> dict[str, str]:
     """What this program runs on, as it sees it."""
     try:
-        with open("/proc/version", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        with open("/proc/version", encoding="utf-8", errors="replace") as file:
             system = file.read(256).strip()
     except OSError:
         system = " ".join(os.uname())[:256]

@@ -1,0 +1,142 @@
+"""Servers that tests talk to over HTTP."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kasoku.sdk.remote import Gateway
+
+ROOT = Path(__file__).resolve().parent.parent
+DOUBLES = ROOT / "tests" / "doubles"
+
+
+class Server:
+    """A running server and what it left on the machine."""
+
+    def __init__(self, process: "subprocess.Popen[str]", url: str, home: Path) -> None:
+        self.process = process
+        self.url = url
+        self.home = home
+        self.gateway = Gateway(url, timeout=60)
+
+    def deploy(self, name: str, source: str, handler: str = "function.handler", **options: Any) -> dict[str, Any]:
+        """Deploy one file, `function.py`."""
+        answer = self.gateway.json(
+            "PUT", f"/v1/functions/{name}", deployment({"function.py": source}, handler, **options)
+        )
+        assert isinstance(answer, dict)
+        return answer
+
+    def call(self, name: str, event: Any = None) -> Any:
+        """Invoke over the native route; the whole answer."""
+        return self.gateway.invoke(name, {} if event is None else event)
+
+    def instances(self) -> list[dict[str, Any]]:
+        listed = self.gateway.json("GET", "/v1/instances")
+        assert isinstance(listed, list)
+        return listed
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def children(self) -> set[int]:
+        """Processes under the server."""
+        return descendants(self.process.pid)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+
+
+def deployment(files: dict[str, str], handler: str, **options: Any) -> dict[str, Any]:
+    """The body of a deployment."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, textwrap.dedent(text))
+    return {"handler": handler, "options": options, "code": {"zip": base64.b64encode(buffer.getvalue()).decode()}}
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes under one."""
+    found: set[int] = set()
+    queue = [pid]
+    while queue:
+        try:
+            tasks = list(Path(f"/proc/{queue.pop()}/task").iterdir())
+            children = {int(child) for task in tasks for child in (task / "children").read_text().split()}
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found |= children
+        queue += children
+    return found
+
+
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so after {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+def start_double(home: Path, native: Path) -> Server:
+    """A server with twins of VM, broker and image store."""
+    command = [sys.executable, str(DOUBLES / "server.py"), str(home), str(native)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    assert url, "the server did not start"
+    return Server(process, url, home)
+
+
+@pytest.fixture(scope="session")
+def twin_binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the twins under the names of the real binaries, run by this interpreter."""
+    folder = tmp_path_factory.mktemp("native")
+    for name in ("kasoku-vmm", "kasoku-broker"):
+        text = (DOUBLES / name).read_text().replace("parent.parent.parent", "parent")
+        text = text.replace("pathlib.Path(__file__).resolve().parent", f"pathlib.Path({str(ROOT)!r})")
+        (folder / name).write_text(text.replace("/usr/bin/env python3", sys.executable, 1))
+        (folder / name).chmod(0o755)
+    (folder / "runtime.erofs").write_text(json.dumps({"at": "/usr/lib/kasoku"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(twin_binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of this test module."""
+    running = start_double(tmp_path_factory.mktemp("home"), twin_binaries)
+    yield running
+    running.stop()
+    shutil.rmtree(running.home)
+
+
+@pytest.fixture
+def own_server(twin_binaries: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server of one test, which may kill it."""
+    running = start_double(tmp_path / "home", twin_binaries)
+    yield running
+    running.stop()
