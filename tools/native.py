@@ -139,7 +139,8 @@ def _artifacts(output: str) -> Iterator[tuple[tuple[str, str], Path]]:
 def stage(native: Path, launchers: Path | None = None) -> Path | None:
     """Builds all and brings `native` up to date; files that did not change keep their times.
 
-    With `launchers`, the launcher there is brought up to date too. Returns the launcher. Raises BuildError, after all that could be made is in place.
+    With `launchers`, the launcher there is brought up to date too. Returns the launcher. Raises BuildError, after all
+    that could be made is in place.
     """
     made, errors = build()
     native.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,11 @@ folder to write `runtime.erofs`. The format is described in `docs/protocols/imag
 from .bytecode import add_bytecode
 from .runtime import write_runtime
 from .scan import scan_directory
-from .tree import Directory, File, Node, Symlink, Tree, TreeError
-from .writer import WriteError, write_image
+from .tree import Content, Directory, File, Node, Symlink, Tree, TreeError, fingerprint
+from .writer import WriteError, settle, write_image
 
 __all__ = [
+    "Content",
     "Directory",
     "File",
     "Node",
@@ -19,7 +20,9 @@ __all__ = [
     "TreeError",
     "WriteError",
     "add_bytecode",
+    "fingerprint",
     "scan_directory",
+    "settle",
     "write_image",
     "write_runtime",
 ]

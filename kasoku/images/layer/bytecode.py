@@ -89,8 +89,7 @@ def _compile(share: list[_Source]) -> None:
     assert process.stdin and process.stdout
     with process:
         for source in share:
-            content = source.file.source
-            text = content if isinstance(content, bytes) else content.read_bytes()
+            text = source.file.read()
             try:
                 process.stdin.write(_FRAME.pack(len(source.path), len(text)) + source.path + text)
                 process.stdin.flush()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from .erofs import NAME_MAX
 
@@ -17,13 +19,28 @@ class TreeError(ValueError):
     """A tree that cannot be: a name that Linux does not allow, or two things in one place."""
 
 
+class Content(Protocol):
+    """Content that is neither in memory nor a file of its own, such as the member of an archive."""
+
+    def parts(self) -> Iterator[bytes]:
+        """Yields it from its beginning; called from several threads. Raises OSError where it cannot be had."""
+
+
 @dataclass(eq=False)
 class File:
     """A regular file. `source` is its content or the host file that has it; one object at two places is a hard link."""
 
-    source: bytes | Path
+    source: bytes | Path | Content
     size: int
     mode: int = 0o644
+
+    def read(self) -> bytes:
+        """Returns the whole content. Raises OSError."""
+        if isinstance(self.source, bytes):
+            return self.source
+        if isinstance(self.source, Path):
+            return self.source.read_bytes()
+        return b"".join(self.source.parts())
 
 
 @dataclass(eq=False)
@@ -118,6 +135,23 @@ class Tree:
             if isinstance(node, Directory):
                 prefix = path + b"/" if path else b""
                 stack.extend((prefix + name, node.children[name]) for name in sorted(node.children, reverse=True))
+
+
+def fingerprint(tree: Tree, salt: str) -> str:
+    """Names what a tree would become without reading host files: those are taken to change with their size or time."""
+    total = hashlib.sha256(salt.encode())
+    for path, node in tree.walk():
+        if isinstance(node, File):
+            if isinstance(node.source, Path):
+                status = node.source.stat()
+                what = f"{node.source} {status.st_size} {status.st_mtime_ns} {status.st_ino}".encode()
+            else:
+                what = hashlib.sha256(node.read()).digest()
+            what += b" %o" % node.mode
+        else:
+            what = node.target if isinstance(node, Symlink) else b"%o" % node.mode
+        total.update(b"%d %d " % (len(path), len(what)) + path + what)
+    return total.hexdigest()
 
 
 def split(path: str | bytes) -> list[bytes]:

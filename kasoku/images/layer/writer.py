@@ -16,11 +16,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import erofs
-from .tree import Directory, File, Node, Symlink, Tree, show
+from .tree import Content, Directory, File, Node, Symlink, Tree, show
 
 LARGE_PAGE = 2 << 20
 _BLOCKS_PER_LARGE_PAGE = LARGE_PAGE // erofs.BLOCK
@@ -46,12 +47,8 @@ class _Inode:
     data: bytes = b""
 
 
-def write_image(tree: Tree, target: Path, *, sync: bool = False) -> None:
-    """Writes the image to a new file, or over an old one.
-
-    With `sync` the file is on the disk when this returns and out of the page cache: the kernel then reads it again with
-    large pages, which a page cache that was filled by writing does not have. Raises WriteError and OSError.
-    """
+def write_image(tree: Tree, target: Path) -> None:
+    """Writes the image to a new file, or over an old one. Raises WriteError and OSError."""
     inodes = _number(tree.root)
     table_end = _place_inodes(inodes)
     block = _blocks(table_end)
@@ -76,11 +73,20 @@ def write_image(tree: Tree, target: Path, *, sync: bool = False) -> None:
         for inode in inodes:
             if inode.layout == erofs.LAYOUT_PLAIN and not isinstance(inode.node, File):
                 _write_all(descriptor, inode.data, inode.block * erofs.BLOCK)
-        for inode in sorted(files, key=lambda file: file.block):
-            _write_file(descriptor, inode)
-        if sync:
-            os.fsync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        _write_files(descriptor, files)
+    finally:
+        os.close(descriptor)
+
+
+def settle(image: Path) -> None:
+    """Sees to it that an image is on the disk and out of the page cache.
+
+    The kernel then reads it again with large pages, which a page cache that was filled by writing does not have.
+    """
+    descriptor = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
 
@@ -212,21 +218,52 @@ def _mode(node: Node) -> int:
     return (stat.S_IFDIR if isinstance(node, Directory) else stat.S_IFREG) | node.mode
 
 
+def _write_files(descriptor: int, files: list[_Inode]) -> None:
+    """Writes all contents, in the order they lie in. What has to be decompressed first is shared among all cores."""
+    in_order = sorted(files, key=lambda file: file.block)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        streamed = []
+        for file in in_order:
+            if isinstance(file.node, File) and isinstance(file.node.source, (bytes, Path)):
+                _write_file(descriptor, file)
+            else:
+                streamed.append(pool.submit(_write_file, descriptor, file))
+        for future in streamed:
+            future.result()
+
+
 def _write_file(descriptor: int, inode: _Inode) -> None:
     assert isinstance(inode.node, File)
     offset = inode.block * erofs.BLOCK
     source = inode.node.source
     if isinstance(source, bytes):
         _write_all(descriptor, source, offset)
-        return
+    elif isinstance(source, Path):
+        _write_host_file(descriptor, source, inode.size, offset)
+    else:
+        _write_stream(descriptor, source, inode.size, offset)
+
+
+def _write_stream(descriptor: int, source: Content, size: int, offset: int) -> None:
+    end = offset + size
+    for data in source.parts():
+        if offset + len(data) > end:
+            raise WriteError(f"the content of {source} is longer than it was said to be")
+        _write_all(descriptor, data, offset)
+        offset += len(data)
+    if offset != end:
+        raise WriteError(f"the content of {source} is shorter than it was said to be")
+
+
+def _write_host_file(descriptor: int, source: Path, size: int, offset: int) -> None:
     origin = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         status = os.fstat(origin)
-        if not stat.S_ISREG(status.st_mode) or status.st_size != inode.size:
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
             raise WriteError(f"{show(bytes(source))} changed while the image was being written")
         copied = 0
-        while copied < inode.size:
-            done = _copy(origin, descriptor, min(_COPY_CHUNK, inode.size - copied), copied, offset + copied)
+        while copied < size:
+            done = _copy(origin, descriptor, min(_COPY_CHUNK, size - copied), copied, offset + copied)
             if done == 0:
                 raise WriteError(f"{show(bytes(source))} shrank while the image was being written")
             copied += done
