@@ -20,8 +20,9 @@ pub const PATH_MAX: u64 = 4096;
 
 /// Attributes of `path`, links not followed.
 pub const STAT: u32 = 1;
-/// Entries of directory `path` from `offset` on: a sequence of [`DirEntry`] and name, padded to 8. `Reply.value` is the
-/// offset for the next request, 0 at the end.
+/// Entries of directory `path` from `offset` on: a sequence of [`DirEntry`], [`Attributes`] where `flags` is
+/// [`WITH_ATTRIBUTES`], and name, padded to 8. `.` and `..` are left out. `Reply.value` is the offset for the next request, 0
+/// at the end.
 pub const READ_DIR: u32 = 2;
 /// Target of symbolic link `path`.
 pub const READ_LINK: u32 = 3;
@@ -31,6 +32,12 @@ pub const OPEN: u32 = 4;
 pub const READ: u32 = 5;
 /// Releases `handle`.
 pub const CLOSE: u32 = 6;
+/// STAT, and in the same request what is usually asked next (a request costs 40 us): the target of a symbolic link, the
+/// first `len` bytes of a regular file. Where the file is longer, `Reply.value` is a handle to it (as of OPEN), else 0.
+pub const FETCH: u32 = 7;
+
+/// `Request.flags` of READ_DIR: links are not followed; an entry that cannot be looked at is left out.
+pub const WITH_ATTRIBUTES: u32 = 1;
 
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -117,6 +117,8 @@ pub struct Writer<'a> {
     /// Bytes already used of the first part.
     used: u64,
     left: usize,
+    /// The parts are memory of the library OS (`with_kernel_writer`).
+    ours: bool,
 }
 
 /// Where `write` takes bytes from.
@@ -124,6 +126,19 @@ pub struct Reader<'a> {
     parts: &'a [IoVec],
     used: u64,
     left: usize,
+    ours: bool,
+}
+
+/// Gives `then` a [`Writer`] that fills memory of the library OS instead of a program's.
+pub fn with_kernel_writer<T>(to: &mut [u8], then: impl FnOnce(&mut Writer<'_>) -> T) -> T {
+    let parts = [IoVec { base: to.as_mut_ptr() as u64, len: to.len() as u64 }];
+    then(&mut Writer { ours: true, ..Writer::new(&parts) })
+}
+
+/// Gives `then` a [`Reader`] that takes its bytes from memory of the library OS instead of a program's.
+pub fn with_kernel_reader<T>(from: &[u8], then: impl FnOnce(&mut Reader<'_>) -> T) -> T {
+    let parts = [IoVec { base: from.as_ptr() as u64, len: from.len() as u64 }];
+    then(&mut Reader { ours: true, ..Reader::new(&parts) })
 }
 
 fn total(parts: &[IoVec]) -> usize {
@@ -134,7 +149,7 @@ macro_rules! cursor {
     ($type:ident) => {
         impl<'a> $type<'a> {
             pub fn new(parts: &'a [IoVec]) -> Self {
-                Self { parts, used: 0, left: total(parts) }
+                Self { parts, used: 0, left: total(parts), ours: false }
             }
 
             /// Bytes that still fit (or are still there).
@@ -184,6 +199,13 @@ impl Writer<'_> {
     pub unsafe fn write_raw(&mut self, from: *const u8, len: usize) -> Result<usize> {
         let mut done = 0;
         while let Some((address, here)) = self.piece(len - done) {
+            if self.ours {
+                // SAFETY: the part is a slice that `with_kernel_writer` borrows mutably; the source is valid by contract.
+                unsafe { core::ptr::copy(from.add(done), address as *mut u8, here) };
+                self.advance(here);
+                done += here;
+                continue;
+            }
             // SAFETY: within `len`, by contract.
             match unsafe { copy_out_raw(address, from.add(done), here) } {
                 Ok(()) => self.advance(here),
@@ -225,6 +247,13 @@ impl Reader<'_> {
     pub unsafe fn read_raw(&mut self, to: *mut u8, len: usize) -> Result<usize> {
         let mut done = 0;
         while let Some((address, here)) = self.piece(len - done) {
+            if self.ours {
+                // SAFETY: the part is a slice that `with_kernel_reader` borrows; the destination is valid by contract.
+                unsafe { core::ptr::copy(address as *const u8, to.add(done), here) };
+                self.advance(here);
+                done += here;
+                continue;
+            }
             // SAFETY: within `len`, by contract.
             match unsafe { copy_in_raw(to.add(done), address, here) } {
                 Ok(()) => self.advance(here),

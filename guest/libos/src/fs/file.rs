@@ -252,6 +252,11 @@ impl OpenFile {
         matches!(self.flags() & O_ACCMODE, O_WRONLY | O_RDWR) && !self.is_path_only()
     }
 
+    /// Tells this open file from all others while it lives (locks are held by it).
+    pub fn id(&self) -> u64 {
+        core::ptr::from_ref(self) as u64
+    }
+
     /// `F_SETOWN` value (a process, or minus a group).
     pub fn owner(&self) -> i32 {
         self.owner.load(Ordering::Relaxed) as i32

@@ -1,8 +1,37 @@
-//! Files: open files and descriptor tables (`file`, `table`).
+//! Files.
+//!
+//! There is one tree of nodes in memory, filled lazily from what lies below it (image layers, host directories), and what
+//! lies below is never changed: making, removing and renaming happen in memory alone. `node`, `entry`, `directory` and
+//! `data` are the tree; `lower`, `union`, `erofs` and `host` what lies below; `walk` leads from paths to entries; `ops` is
+//! what system calls do to the tree; `file`, `opened` and `table` are open files and descriptors.
+pub mod access;
+pub mod cache;
+pub mod data;
+pub mod devices;
+pub mod directory;
+pub mod entry;
 pub mod file;
+pub mod locks;
+pub mod lower;
+pub mod mount;
+pub mod node;
+pub mod opened;
+pub mod ops;
+pub mod pages;
 pub mod stat;
 pub mod table;
+pub mod union;
+pub mod walk;
 
+pub use access::{Caller, Want};
+pub use entry::Entry;
 pub use file::{DirEntry, File, OpenFile, PollEvents};
+pub use node::{Content, Node};
 pub use stat::{Kind, Stat, Time};
 pub use table::FileTable;
+pub use walk::{FsContext, Walk};
+
+/// The time that files get.
+pub fn now() -> Time {
+    Time::from_ns(0)
+}

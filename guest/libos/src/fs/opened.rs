@@ -1,0 +1,199 @@
+//! Open files of the tree: regular files, directories, generated files, and handles made with O_PATH.
+use super::entry::Entry;
+use super::file::{DirEntry, File, OpenFile};
+use super::locks::Owner;
+use super::node::Content;
+use super::stat::{Kind, Stat};
+use crate::errno::{Errno, Result};
+use crate::mm::source::{MapSource, Page};
+use crate::user::{Reader, Writer};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use kasoku_abi::Gpa;
+use linux_raw_sys::general::{F_ADD_SEALS, F_GET_SEALS, O_NOATIME, SEEK_DATA, SEEK_HOLE};
+use linux_raw_sys::ioctl::FIONREAD;
+
+/// An entry that was opened.
+pub struct TreeFile {
+    entry: Arc<Entry>,
+    /// What a generated file said when it was opened.
+    text: Option<Vec<u8>>,
+}
+
+impl TreeFile {
+    pub fn new(entry: Arc<Entry>) -> TreeFile {
+        TreeFile { entry, text: None }
+    }
+
+    pub fn with_text(entry: Arc<Entry>, text: Vec<u8>) -> TreeFile {
+        TreeFile { entry, text: Some(text) }
+    }
+
+    pub fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    /// `SEEK_SET` and the like on contents of a known size.
+    fn seek_data(&self, offset: i64, data: bool) -> Option<Result<u64>> {
+        let bytes = self.entry.node.data()?;
+        Some(u64::try_from(offset).map_err(|_| Errno::ENXIO).and_then(|at| bytes.seek(at, data)))
+    }
+}
+
+impl File for TreeFile {
+    fn read(&self, open: &OpenFile, offset: u64, to: &mut Writer<'_>) -> Result<usize> {
+        let node = &self.entry.node;
+        if let Some(text) = &self.text {
+            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+            return to.write(&text[from..]);
+        }
+        match &node.content {
+            Content::Regular(data) => {
+                let n = data.read(offset, to)?;
+                if open.flags() & O_NOATIME == 0 {
+                    node.touch_accessed();
+                }
+                Ok(n)
+            }
+            Content::Directory(_) => Err(Errno::EISDIR),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn write(&self, _open: &OpenFile, offset: u64, from: &mut Reader<'_>) -> Result<usize> {
+        let node = &self.entry.node;
+        match &node.content {
+            Content::Regular(data) => {
+                let n = data.write(offset, from)?;
+                if n > 0 {
+                    node.touch_modified();
+                }
+                Ok(n)
+            }
+            Content::Pseudo(pseudo) => {
+                const LONGEST: usize = 4096;
+                let mut bytes = alloc::vec![0; from.remaining().min(LONGEST)];
+                let n = from.read(&mut bytes)?;
+                pseudo.write(&bytes[..n])?;
+                Ok(n)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn append(&self, open: &OpenFile, from: &mut Reader<'_>) -> Result<(usize, u64)> {
+        let end = self.entry.node.data().map_or(0, |data| data.size());
+        self.write(open, end, from).map(|n| (n, end + n as u64))
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn seek(&self, current: u64, offset: i64, whence: u32) -> Result<u64> {
+        if matches!(whence, SEEK_DATA | SEEK_HOLE)
+            && let Some(result) = self.seek_data(offset, whence == SEEK_DATA)
+        {
+            return result;
+        }
+        let size = || self.entry.node.data().map_or(0, |data| data.size());
+        let base = match whence {
+            linux_raw_sys::general::SEEK_SET => 0,
+            linux_raw_sys::general::SEEK_CUR => current,
+            linux_raw_sys::general::SEEK_END => size(),
+            _ => return Err(Errno::EINVAL),
+        };
+        let target = (base as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?;
+        u64::try_from(target).map_err(|_| Errno::EINVAL)
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        self.entry.node.stat()
+    }
+
+    fn ioctl(&self, open: &OpenFile, request: u32, argument: u64) -> Result<usize> {
+        match (request, self.entry.node.data()) {
+            (FIONREAD, Some(data)) => {
+                let left = data.size().saturating_sub(open.offset()).min(i32::MAX as u64);
+                crate::user::write(argument, &(left as i32))?;
+                Ok(0)
+            }
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+
+    fn fcntl(&self, open: &OpenFile, command: u32, argument: u64) -> Result<usize> {
+        let data = self.entry.node.data().ok_or(Errno::EINVAL)?;
+        match command {
+            F_GET_SEALS => Ok(data.seals() as usize),
+            F_ADD_SEALS if argument & !0x3f != 0 => Err(Errno::EINVAL),
+            F_ADD_SEALS if !open.writable() => Err(Errno::EPERM),
+            F_ADD_SEALS => data.add_seals(argument as u32).map(|()| 0),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn map_source(&self) -> Result<Arc<dyn MapSource>> {
+        match &self.entry.node.content {
+            Content::Regular(_) => Ok(Arc::new(NodeSource(self.entry.clone()))),
+            _ => Err(Errno::ENODEV),
+        }
+    }
+
+    fn truncate(&self, len: u64) -> Result<()> {
+        let data = self.entry.node.data().ok_or(Errno::EINVAL)?;
+        data.truncate(len)?;
+        self.entry.node.touch_modified();
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        match self.entry.node.kind {
+            Kind::Regular | Kind::Directory => Ok(()),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn read_dir(&self, position: u64, emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<u64> {
+        let directory = self.entry.node.directory()?;
+        if self.entry.is_removed() {
+            return Err(Errno::ENOENT);
+        }
+        self.entry.node.touch_accessed();
+        directory.list(&self.entry, position, emit)
+    }
+
+    fn flush(&self, owner: u64) {
+        if let Some(locks) = self.entry.node.locks_if_any() {
+            locks.release(Owner::Table(owner));
+        }
+    }
+
+    fn release(&self, open: &OpenFile) {
+        if let Some(locks) = self.entry.node.locks_if_any() {
+            locks.unlock_whole(open.id());
+            locks.release(Owner::Open(open.id()));
+        }
+    }
+
+    fn path(&self) -> Vec<u8> {
+        self.entry.display_path()
+    }
+}
+
+/// What a mapping of a regular file keeps: the entry, so that `/proc/self/maps` can name it.
+struct NodeSource(Arc<Entry>);
+
+impl MapSource for NodeSource {
+    fn page(&self, index: u64, write: bool) -> Result<Page> {
+        let page = self.0.node.data().ok_or(Errno::EIO)?.page(index, write)?;
+        if write {
+            self.0.node.touch_modified();
+        }
+        Ok(page)
+    }
+
+    fn run(&self, index: u64) -> Option<(Gpa, u64)> {
+        self.0.node.data()?.run(index)
+    }
+}
