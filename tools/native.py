@@ -159,7 +159,7 @@ def _runtime_layer(native: Path, opencl: Path | None) -> None:
     """Writes `runtime.erofs`, the layer on top of every image: the virtual libraries and the function runners."""
     layer = _load_package("kasoku_runtime_layer", ROOT / "kasoku" / "images" / "layer")
     temporary = native / "runtime.erofs.new"
-    layer.write_runtime(temporary, opencl_library=opencl, runner=ROOT / "guest" / "runner")
+    layer.write_runtime(temporary, opencl_library=opencl, runner=ROOT / "guest" / "runner", package=ROOT / "kasoku")
     target = native / "runtime.erofs"
     if target.exists() and filecmp.cmp(temporary, target, shallow=False):
         temporary.unlink()

@@ -75,6 +75,7 @@ class LayerStore:
                 if layer is None:
                     layer = build()
                     self.record(key, layer)
+        self._touch(layer)
         return layer
 
     def add(self, tree: Tree, kind: str) -> Layer:
@@ -95,20 +96,26 @@ class LayerStore:
                 settle(temporary)
                 temporary.replace(final)
                 _sync_folder(self.folder)
+            self._touch(layer)
         except (OSError, TreeError) as error:
             raise ImageError(f"the {kind} layer cannot be written: {error}") from None
         finally:
             temporary.unlink(missing_ok=True)
         return layer
 
-    def all(self) -> Iterator[tuple[str, int]]:
-        """Yields (digest, size in bytes) of every layer that is there."""
+    def all(self) -> Iterator[tuple[str, int, float]]:
+        """Yields (digest, size in bytes, time it was last asked for) of every layer that is there."""
         for path in sorted(self.folder.glob("*.erofs")):
-            yield f"sha256:{path.stem}", path.stat().st_size
+            status = path.stat()
+            yield f"sha256:{path.stem}", status.st_size, status.st_mtime
 
     def remove(self, digest: str) -> None:
         """Deletes a layer; guests that have it mapped keep it until they end."""
         (self.folder / f"{digest.removeprefix('sha256:')}.erofs").unlink(missing_ok=True)
+
+    def _touch(self, layer: Layer) -> None:
+        """Notes that the layer was asked for: whoever asked will name it somewhere soon, and `prune` waits for that."""
+        os.utime(self.path(layer))
 
     @contextmanager
     def _building(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -143,7 +144,7 @@ class ImageStore:
         return sorted(path.stem for path in self.images.glob("*.json"))
 
     def remove(self, name: str) -> None:
-        """Forgets an image. Its layers stay: others may be stacked on them, `unused_layers` tells."""
+        """Forgets an image. Its layers stay, for other images and for functions, until `prune`."""
         file = self._file(check_name(name))
         try:
             file.unlink()
@@ -152,11 +153,15 @@ class ImageStore:
         except OSError as error:
             raise ImageError(f"image {name} cannot be removed: {error.strerror}") from None
 
-    def unused_layers(self, in_use: set[str]) -> Iterator[tuple[str, int]]:
-        """Yields (digest, size) of the layers that neither an image nor `in_use` names."""
+    def prune(self, in_use: set[str], *, age_s: float = 3600) -> Iterator[tuple[str, int]]:
+        """Deletes the layers that neither an image nor `in_use` names and nobody asked for in the last `age_s` seconds.
+
+        Yields (digest, size in bytes) of each.
+        """
         used = in_use | {layer.digest for name in self.names() for layer in self.description(name).layers}
-        for digest, size in self.layers.all():
-            if digest not in used:
+        for digest, size, asked_at in self.layers.all():
+            if digest not in used and asked_at <= time.time() - age_s:
+                self.layers.remove(digest)
                 yield digest, size
 
     def _file(self, name: str) -> Path:

@@ -65,12 +65,15 @@ def test_image_is_saved_loaded_and_removed(store: ImageStore, tree: Path) -> Non
     assert store.load("name") == image
     assert store.names() == ["name"]
     store.verify(image)
-    assert not list(store.unused_layers(set()))
+    assert not list(store.prune(set(), age_s=0))
     store.remove("name")
     with pytest.raises(ImageError, match="no image"):
         store.load("name")
-    assert [digest for digest, _ in store.unused_layers(set())] == [layer.digest]
-    assert not list(store.unused_layers({layer.digest}))
+    assert not list(store.prune({layer.digest}, age_s=0))
+    assert not list(store.prune(set()))
+    assert [digest for digest, _ in store.prune(set(), age_s=0)] == [layer.digest]
+    with pytest.raises(ImageError, match="missing"):
+        store.layer_path(layer.digest)
 
 
 def test_changed_byte_is_found(store: ImageStore, tree: Path) -> None:

@@ -14,19 +14,37 @@ VENDORS = "/etc/OpenCL/vendors"
 OPENCL_LIBRARY = "libkasoku_opencl.so"
 
 
-def write_runtime(target: Path, *, opencl_library: Path | None, runner: Path) -> None:
-    """Writes `runtime.erofs`. It hides the OpenCL drivers of the layers below: they would find no device in a guest."""
+#: The part of the Python package that a function file imports (`import kasoku`).
+_SDK = ("__init__.py", "home.py", "sdk")
+
+
+def write_runtime(target: Path, *, opencl_library: Path | None, runner: Path, package: Path) -> None:
+    """Writes `runtime.erofs` from the virtual OpenCL, `guest/runner` and the folder of the package `kasoku`.
+
+    It hides the OpenCL drivers of the layers below: they would find no device in a guest.
+    """
     tree = Tree()
     tree.file(f"{VENDORS}/.wh..wh..opq", b"")
     if opencl_library is not None:
         tree.file(f"{VENDORS}/kasoku.icd", f"{HOME}/{OPENCL_LIBRARY}\n".encode())
         tree.file(f"{HOME}/{OPENCL_LIBRARY}", opencl_library, 0o755)
     if runner.is_dir():
-        sources = scan_directory(runner, skip=lambda path, _: path.endswith((b".pyc", b"__pycache__")))
-        _publish(sources)
-        tree.directory(HOME).children[b"runner"] = sources
-        add_bytecode(sources, f"{HOME}/runner".encode())
+        tree.directory(HOME).children[b"runner"] = _sources(runner)
+    kasoku = tree.directory(f"{HOME}/sdk/python/kasoku")
+    for name in _SDK:
+        if (package / name).is_dir():
+            kasoku.children[name.encode()] = _sources(package / name)
+        else:
+            tree.file(f"{HOME}/sdk/python/kasoku/{name}", package / name)
+    add_bytecode(tree.directory(HOME), HOME.encode())
     write_image(tree, target)
+
+
+def _sources(folder: Path) -> Directory:
+    """Scans a folder of a checkout, without what an interpreter left in it."""
+    sources = scan_directory(folder, skip=lambda path, _: path.endswith((b".pyc", b"__pycache__")))
+    _publish(sources)
+    return sources
 
 
 def _publish(directory: Directory) -> None:
