@@ -20,16 +20,8 @@ const BOOT_STACK: u64 = 64 << 10;
 const USER_DATA: u64 = PRESENT | WRITABLE | USER | NO_EXECUTE;
 
 /// Selectors 0x10 kernel code, 0x18 kernel data, 0x28 user data, 0x30 user code; the task segment takes 0x40 and 0x48.
-pub const GDT_CODE_AND_DATA: [u64; 8] = [
-    0,
-    0,
-    0x00af_9b00_0000_ffff,
-    0x00cf_9300_0000_ffff,
-    0,
-    0x00cf_f300_0000_ffff,
-    0x00af_fb00_0000_ffff,
-    0,
-];
+pub const GDT_CODE_AND_DATA: [u64; 8] =
+    [0, 0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0, 0x00cf_f300_0000_ffff, 0x00af_fb00_0000_ffff, 0];
 /// Bytes of a processor's descriptor table, less one.
 pub const GDT_LIMIT: u16 = (GDT_CODE_AND_DATA.len() as u16 + 2) * 8 - 1;
 

@@ -28,7 +28,7 @@ pub struct CpuHandle {
     event: OwnedFd,
     kicker: Arc<dyn Kick>,
     running: AtomicBool,
-    /// Stack top of a processor that START_CPU has started.
+    /// Stack top of a processor that `start` has set going.
     start: Mutex<Option<u64>>,
     started: Condvar,
 }

@@ -23,7 +23,9 @@ pub enum LoadError {
     Read(#[from] io::Error),
     #[error("the library OS is not a usable image: {0}")]
     Malformed(&'static str),
-    #[error("the library OS was built for ABI version {found}, this VMM speaks {ABI_VERSION}: build both from one source")]
+    #[error(
+        "the library OS was built for ABI version {found}, this VMM speaks {ABI_VERSION}: build both from one source"
+    )]
     Version { found: u32 },
     #[error("the library OS does not fit into the guest's memory: {0}")]
     Memory(#[from] BadAddress),
@@ -80,11 +82,7 @@ fn check_file_header(header: &FileHeader64<LittleEndian>) -> Result<(), LoadErro
 }
 
 /// Loads one segment and returns the guest-physical end of it. Memory beyond the file's part is zero already.
-fn load_segment(
-    file: &File,
-    memory: &GuestMemory,
-    segment: &ProgramHeader64<LittleEndian>,
-) -> Result<u64, LoadError> {
+fn load_segment(file: &File, memory: &GuestMemory, segment: &ProgramHeader64<LittleEndian>) -> Result<u64, LoadError> {
     let (va, len) = (segment.p_vaddr.get(ENDIAN), segment.p_memsz.get(ENDIAN));
     let file_len = segment.p_filesz.get(ENDIAN);
     let start = image_gpa(va, len)?;
@@ -167,6 +165,7 @@ fn read_array<T: Pod>(memory: &GuestMemory, va: u64, len: u64) -> Result<Vec<T>,
     }
     let bytes = memory.slice(image_gpa(va, len)?, len)?.to_vec();
     let count = bytes.len() / size_of::<T>();
-    let (values, _) = pod::slice_from_bytes(&bytes, count).map_err(|()| LoadError::Malformed("a table is too short"))?;
+    let (values, _) =
+        pod::slice_from_bytes(&bytes, count).map_err(|()| LoadError::Malformed("a table is too short"))?;
     Ok(values.to_vec())
 }

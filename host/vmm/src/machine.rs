@@ -17,6 +17,7 @@ use crate::{sys, ticker};
 use kasoku_abi::cpu::PreemptFrame;
 use kasoku_abi::hypercall::DOORBELL_PORT;
 use kasoku_abi::layout::{LARGE_PAGE, LIBOS_BASE, LIBOS_END, MAX_CPUS};
+use kasoku_jail::{Policy, apply, policies};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -38,20 +39,28 @@ pub struct Specification {
     pub watcher: Box<dyn Watcher>,
 }
 
-/// A guest that runs. Dropping it stops the guest and waits for its threads.
+/// A guest whose threads stand ready. Dropping it stops the guest and waits for them.
 pub struct Machine {
     guest: Arc<Guest>,
-    threads: Vec<JoinHandle<()>>,
+    boot_stack: u64,
+    /// A processor's thread gives the processor back: taking it apart needs calls that its jail does not allow.
+    threads: Vec<JoinHandle<Option<Box<dyn Cpu>>>>,
 }
 
 impl Machine {
-    pub fn start(tender: &mut dyn Tender, spec: Specification, timings: &mut Timings) -> Result<Self, Error> {
+    /// Builds everything up to the first instruction. The caller then gives up what it does not need any more and calls
+    /// [`Machine::run`].
+    pub fn new(tender: &mut dyn Tender, spec: Specification, timings: &mut Timings) -> Result<Self, Error> {
         if spec.cpus == 0 || spec.cpus as u64 > MAX_CPUS {
             return Err(Error::Request(format!("a guest has 1 to {MAX_CPUS} processors, not {}", spec.cpus)));
         }
         let ram_len = spec.memory_mib.checked_mul(1 << 20).filter(|&len| len >= MIN_MEMORY);
         let ram_len = ram_len.ok_or_else(|| {
-            Error::Request(format!("a guest needs at least {} MiB of memory, not {}", MIN_MEMORY >> 20, spec.memory_mib))
+            Error::Request(format!(
+                "a guest needs at least {} MiB of memory, not {}",
+                MIN_MEMORY >> 20,
+                spec.memory_mib
+            ))
         })?;
         if ram_len > kasoku_abi::layout::LAYERS {
             return Err(Error::Request(format!("{} MiB of memory are more than a guest can address", spec.memory_mib)));
@@ -95,26 +104,42 @@ impl Machine {
         let handles = processors.iter().map(|cpu| CpuHandle::new(cpu.kicker())).collect::<Result<Vec<_>, _>>();
         let handles = handles.map_err(|errno| Error::Thread(errno.into()))?;
         let guest = Guest::new(memory, loaded.header, channels, regions, clock, spec.watcher, handles);
-        let mut machine = Self { guest: Arc::new(guest), threads: Vec::new() };
-        machine.spawn("ticker", ticker::run)?;
+        let mut machine = Self { guest: Arc::new(guest), boot_stack: state.stack, threads: Vec::new() };
+        machine.spawn("ticker", |guest| {
+            enter_jail(guest, &policies::TICKER, ticker::run);
+            None
+        })?;
         for (index, cpu) in processors.into_iter().enumerate() {
             let start = CpuStart {
                 entry: if index == 0 { loaded.header.boot_entry } else { loaded.header.secondary_entry },
-                stack: state.stack,
+                stack: 0,
                 argument: index as u64,
                 root: state.root,
                 syscall_entry: loaded.header.syscall_probe,
             };
-            machine.spawn(&format!("vcpu{index}"), move |guest| run_processor(guest, index, cpu, start))?;
+            machine.spawn(&format!("vcpu{index}"), move |guest| {
+                let mut cpu = cpu;
+                run_processor(guest, index, cpu.as_mut(), start);
+                Some(cpu)
+            })?;
         }
         Ok(machine)
     }
 
-    fn spawn(&mut self, name: &str, body: impl FnOnce(&Guest) + Send + 'static) -> Result<(), Error> {
+    fn spawn(
+        &mut self,
+        name: &str,
+        body: impl FnOnce(&Guest) -> Option<Box<dyn Cpu>> + Send + 'static,
+    ) -> Result<(), Error> {
         let guest = self.guest.clone();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || body(&guest)).map_err(Error::Thread)?;
         self.threads.push(thread);
         Ok(())
+    }
+
+    /// Lets the boot processor go.
+    pub fn run(&self) {
+        self.guest.cpus[0].start(self.boot_stack);
     }
 
     pub fn guest(&self) -> &Guest {
@@ -132,19 +157,22 @@ impl Drop for Machine {
     }
 }
 
-/// A processor's thread: sets it up, runs it, reports how the guest ended.
-fn run_processor(guest: &Guest, index: usize, mut cpu: Box<dyn Cpu>, mut start: CpuStart) {
-    if index != 0 {
-        match guest.wait_for_start(index) {
-            Some(stack) => start.stack = stack,
-            None => return,
-        }
+/// A processor's thread: sets it up, locks itself in, runs it, reports how the guest ended.
+fn run_processor(guest: &Guest, index: usize, cpu: &mut dyn Cpu, mut start: CpuStart) {
+    let Some(stack) = guest.wait_for_start(index) else { return guest.watcher.ended(Outcome::Stopped) };
+    start.stack = stack;
+    match cpu.attach().and_then(|()| cpu.set_start(&start)) {
+        Ok(()) => enter_jail(guest, &policies::VCPU, |guest| guest.watcher.ended(run_guest(guest, index, cpu))),
+        Err(error) => guest.watcher.ended(Outcome::Fault { reason: error.to_string(), report: String::new() }),
     }
-    let outcome = match cpu.attach().and_then(|()| cpu.set_start(&start)) {
-        Ok(()) => run_guest(guest, index, cpu.as_mut()),
-        Err(error) => Outcome::Fault { reason: error.to_string(), report: String::new() },
-    };
-    guest.watcher.ended(outcome);
+}
+
+/// Runs `body` under `policy`. A thread that cannot be jailed does not run.
+fn enter_jail(guest: &Guest, policy: &Policy, body: impl FnOnce(&Guest)) {
+    match apply(policy) {
+        Ok(()) => body(guest),
+        Err(error) => guest.watcher.ended(Outcome::Fault { reason: error.to_string(), report: String::new() }),
+    }
 }
 
 fn run_guest(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Outcome {

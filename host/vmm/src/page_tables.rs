@@ -17,7 +17,9 @@ const ENTRIES: u64 = 512;
 
 /// Not enough RAM for what the guest needs before its first instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{ram} bytes of RAM do not hold the library OS, its configuration and its page tables: give the guest more memory")]
+#[error(
+    "{ram} bytes of RAM do not hold the library OS, its configuration and its page tables: give the guest more memory"
+)]
 pub struct OutOfRam {
     pub ram: u64,
 }

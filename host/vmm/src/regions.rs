@@ -127,7 +127,8 @@ impl Regions {
             Err(errno) => return Err(errno),
         }
         loop {
-            let mut fds = vec![PollFd::new(&entry.fds.wake, PollFlags::IN), PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
+            let mut fds =
+                vec![PollFd::new(&entry.fds.wake, PollFlags::IN), PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
             fds.extend(entry.fds.alive.as_ref().map(|alive| PollFd::new(alive, PollFlags::empty())));
             match poll(&mut fds, None) {
                 Ok(_) | Err(Errno::INTR) => {}

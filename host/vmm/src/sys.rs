@@ -3,11 +3,15 @@ use rustix::io::Errno;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 /// The kernel's `struct termios`, as TCGETS gives it.
 pub const TERMIOS_LEN: usize = 36;
 /// The kernel's `struct winsize`.
 pub const WINSIZE_LEN: usize = 8;
+
+/// This process, so that its threads need not ask for it.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 extern "C" fn interrupted(_: libc::c_int) {}
 
@@ -23,6 +27,7 @@ pub fn install_interrupt_handler() -> io::Result<()> {
         action.sa_sigaction = interrupted as *const () as usize;
         libc::sigaction(interrupt_signal(), &action, std::ptr::null_mut())
     };
+    PROCESS.store(std::process::id() as i32, Relaxed);
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -34,7 +39,7 @@ pub fn thread_id() -> i32 {
 /// Sends the interrupting signal to thread `id` of this process. A thread that has ended meanwhile is nobody's loss.
 pub fn interrupt_thread(id: i32) {
     // SAFETY: plain integers; `install_interrupt_handler` made the signal harmless.
-    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id, interrupt_signal()) };
+    unsafe { libc::syscall(libc::SYS_tgkill, PROCESS.load(Relaxed), id, interrupt_signal()) };
 }
 
 /// Blocks `signals` in the calling thread (and those it creates later) and gives a descriptor that reads them.
@@ -66,7 +71,11 @@ pub fn read_signals(fd: BorrowedFd<'_>) -> Vec<i32> {
         .collect()
 }
 
-fn terminal_control<const N: usize>(fd: BorrowedFd<'_>, request: libc::Ioctl, value: &mut [u8; N]) -> Result<(), Errno> {
+fn terminal_control<const N: usize>(
+    fd: BorrowedFd<'_>,
+    request: libc::Ioctl,
+    value: &mut [u8; N],
+) -> Result<(), Errno> {
     // SAFETY: every request passed below reads or writes exactly the structure whose length its array has.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, value.as_mut_ptr()) };
     if result == 0 {
@@ -94,4 +103,11 @@ pub fn terminal_size(fd: BorrowedFd<'_>) -> Result<[u8; WINSIZE_LEN], Errno> {
 pub fn time_stamp_counter() -> u64 {
     // SAFETY: every x86-64 processor has `rdtsc`.
     unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// No core dumps and no tracing by processes of the same user: guest memory may hold secrets.
+pub fn forbid_dumps() -> io::Result<()> {
+    // SAFETY: plain integers.
+    let result = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -86,7 +86,9 @@ pub trait Tender {
 /// The platform cannot do what a VM needs.
 #[derive(Debug, thiserror::Error)]
 pub enum TenderError {
-    #[error("there is no /dev/kvm: this machine has no KVM, or its module is not loaded (modprobe kvm_intel or kvm_amd)")]
+    #[error(
+        "there is no /dev/kvm: this machine has no KVM, or its module is not loaded (modprobe kvm_intel or kvm_amd)"
+    )]
     NoKvm,
     #[error("no permission to open /dev/kvm: add this user to the group that owns it (usually `kvm`)")]
     NoPermission,
@@ -105,9 +107,8 @@ impl TenderError {
 impl fmt::Display for Registers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "rip {:016x} rsp {:016x} rflags {:08x} cs {:02x}", self.rip, self.rsp, self.rflags, self.cs)?;
-        const NAMES: [&str; 15] = [
-            "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8 ", "r9 ", "r10", "r11", "r12", "r13", "r14", "r15",
-        ];
+        const NAMES: [&str; 15] =
+            ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8 ", "r9 ", "r10", "r11", "r12", "r13", "r14", "r15"];
         for (i, (name, value)) in NAMES.iter().zip(self.general).enumerate() {
             write!(f, "{name} {value:016x}{}", if i % 4 == 3 { '\n' } else { ' ' })?;
         }

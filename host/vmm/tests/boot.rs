@@ -96,9 +96,18 @@ fn a_spinning_program_is_preempted() {
     assert_eq!(run(spin()).0, Outcome::Exited { status: 3 << 8 });
 }
 
-guest_code!(spin_inside, "mov qword ptr gs:[96], 1", "2: mov rax, gs:[56]", "test rax, rax", "jz 2b",
-    "shl rax, 8", "mov gs:[0], rax", "mov eax, 1; mov edx, 0x4b0; out dx, eax",
-    ".org guest_spin_inside_begin + 0x800", "ud2");
+guest_code!(
+    spin_inside,
+    "mov qword ptr gs:[96], 1",
+    "2: mov rax, gs:[56]",
+    "test rax, rax",
+    "jz 2b",
+    "shl rax, 8",
+    "mov gs:[0], rax",
+    "mov eax, 1; mov edx, 0x4b0; out dx, eax",
+    ".org guest_spin_inside_begin + 0x800",
+    "ud2"
+);
 
 #[test]
 fn the_library_os_itself_is_never_preempted_but_told() {

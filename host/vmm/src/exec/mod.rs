@@ -20,6 +20,7 @@ use crate::timings::Timings;
 use args::{Command, Options};
 use companion::Companion;
 use image::Image;
+use kasoku_jail::policies::CONTROL;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 use std::ffi::OsString;
@@ -109,8 +110,12 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
         program: parts.program,
         watcher: Box::new(ExecWatcher { events: events.clone() }),
     };
-    let machine = Machine::start(&mut tender, spec, &mut timings)?;
-    timings.mark("started");
+    let machine = Machine::new(&mut tender, spec, &mut timings)?;
+    drop(tender);
+    sys::forbid_dumps().map_err(|e| Failure::new(format!("cannot protect this process: {e}")))?;
+    kasoku_jail::apply(&CONTROL).map_err(|e| Failure::new(e.to_string()))?;
+    timings.mark("jail");
+    machine.run();
     let deadline = options.timeout.map(|timeout| timings.begin() + timeout);
     let outcome = supervise(machine.guest(), &events, &signals, deadline, &mut timings);
     timings.mark("ended");
@@ -233,8 +238,7 @@ fn supervise(
         if remaining == Some(Duration::ZERO) {
             return None;
         }
-        let timeout =
-            remaining.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
+        let timeout = remaining.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
         // An interrupted or failed poll is one that found nothing; the descriptors are asked below anyway.
         let _ = poll(&mut fds, timeout.as_ref());
         for signal in sys::read_signals(signals.as_fd()) {

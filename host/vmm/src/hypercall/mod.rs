@@ -81,4 +81,3 @@ fn count(n: usize) -> Answer {
 }
 
 const DONE: Answer = Answer::Value(0);
-

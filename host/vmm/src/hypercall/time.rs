@@ -21,7 +21,8 @@ pub fn wait(call: &mut Call<'_>) -> Result<Answer, Errno> {
             return Ok(DONE);
         }
         let remaining = guest.clock.until(deadline_ns);
-        let timeout = remaining.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
+        let timeout =
+            remaining.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
         let mut fds = vec![PollFd::from_borrowed_fd(guest.cpus[call.cpu].event(), PollFlags::IN)];
         fds.extend(guest.regions.watched(regions));
         let channels = fds.len();

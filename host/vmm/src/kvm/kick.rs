@@ -29,9 +29,7 @@ impl Kicker {
         // SAFETY: the descriptor is open for the time of this call.
         let file = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let page = unsafe {
-            mmap(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0)
-        };
+        let page = unsafe { mmap(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0) };
         let page = page.map_err(|e| TenderError::refused("map a processor's state", e.raw_os_error()))?;
         let run = NonNull::new(page.cast()).ok_or(TenderError::refused("map a processor's state", libc::EFAULT))?;
         Ok(Self { run, thread: AtomicI32::new(0), running: AtomicBool::new(false) })

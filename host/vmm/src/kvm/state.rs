@@ -2,7 +2,7 @@
 //! anyway (choosing others makes `iretq` trap there).
 use crate::tender::CpuStart;
 use kasoku_abi::layout::{
-    CPU_AREA_STRIDE, CPU_AREA_VA, CPU_GDT, CPU_IDT, CPU_PAGE, CPU_TSS, CR0, CR4, EFER, STAR, SFMASK, TSS_LIMIT,
+    CPU_AREA_STRIDE, CPU_AREA_VA, CPU_GDT, CPU_IDT, CPU_PAGE, CPU_TSS, CR0, CR4, EFER, SFMASK, STAR, TSS_LIMIT,
     TSS_SELECTOR, USER_CS, USER_SS,
 };
 use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs};

@@ -1,7 +1,7 @@
 //! A guest small enough to be read: hand-written images with a `LibosHeader` of their own, booted on real KVM.
+use kasoku_abi::ABI_VERSION;
 use kasoku_abi::boot::{LIBOS_MAGIC, LibosHeader};
 use kasoku_abi::layout::LIBOS_BASE;
-use kasoku_abi::ABI_VERSION;
 use kasoku_vmm::config::Program;
 use kasoku_vmm::guest::Watcher;
 use kasoku_vmm::kvm::KvmTender;
@@ -147,7 +147,8 @@ pub fn start(code: &[u8], change: impl FnOnce(&mut Specification)) -> Running {
     };
     change(&mut spec);
     let mut tender = KvmTender::new().expect("this test needs /dev/kvm");
-    let machine = Machine::start(&mut tender, spec, &mut Timings::new()).unwrap();
+    let machine = Machine::new(&mut tender, spec, &mut Timings::new()).unwrap();
+    machine.run();
     Running { machine, lines, ended }
 }
 

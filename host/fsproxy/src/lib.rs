@@ -1,0 +1,64 @@
+//! The file-system proxy. `server` turns a request into a reply; `path` and `rules` decide what may be named; `window` is
+//! the memory shared with the guest and the only place that holds `unsafe`.
+mod arguments;
+mod directory;
+mod handles;
+mod path;
+mod rules;
+mod server;
+mod window;
+
+pub use arguments::{Arguments, RootArgument};
+pub use rules::Rules;
+pub use server::{Root, Server};
+pub use window::Window;
+
+use kasoku_jail::policies::FSPROXY;
+use kasoku_jail::{FileRules, JailError, apply, restrict_files};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use std::os::fd::AsFd;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} (kasoku-fsproxy is started by `kasoku exec`)")]
+    Arguments(String),
+    #[error("the window cannot be used: {0}")]
+    Window(String),
+    #[error(transparent)]
+    Jail(#[from] JailError),
+    #[error("waiting for requests failed: {0}")]
+    Wait(Errno),
+}
+
+/// Serves until the control socket closes.
+pub fn run(arguments: Arguments) -> Result<(), Error> {
+    let Arguments { memory, doorbell, wake, control, roots } = arguments;
+    let window = Window::map(memory.as_fd())?;
+    let roots: Vec<Root> = roots
+        .into_iter()
+        .map(|root| Root::new(root.directory, if root.system { Rules::system() } else { Rules::default() }))
+        .collect();
+    let directories: Vec<_> = roots.iter().map(Root::directory).collect();
+    restrict_files(FileRules { read: &directories })?;
+    let mut server = Server::new(roots);
+    apply(&FSPROXY)?;
+    loop {
+        // The control socket carries nothing: that it becomes readable is its end.
+        let mut fds = [PollFd::new(&doorbell, PollFlags::IN), PollFd::new(&control, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(Error::Wait(errno)),
+        }
+        if !fds[1].revents().is_empty() {
+            return Ok(());
+        }
+        let mut count = [0; 8];
+        if rustix::io::read(&doorbell, &mut count).is_ok() {
+            server.serve(&window);
+            // A full counter wakes the guest as well.
+            let _ = rustix::io::write(&wake, &1u64.to_ne_bytes());
+        }
+    }
+}
