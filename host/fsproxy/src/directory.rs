@@ -1,4 +1,5 @@
 //! Directory listings as the window carries them.
+use crate::attributes::of_entry;
 use crate::path::GuestPath;
 use crate::rules::{Rules, Visibility};
 use kasoku_abi::fs::{DATA_LEN, DirEntry};
@@ -20,8 +21,14 @@ pub struct Listing {
 }
 
 /// Entries of `directory` (which is `path`) from `offset` on, as many as fit. `.` and `..` are left out: the guest knows
-/// its own tree.
-pub fn list(directory: &OwnedFd, path: &GuestPath, offset: u64, rules: &Rules) -> Result<Listing, Errno> {
+/// its own tree. With attributes, an entry that cannot be looked at (gone meanwhile, not permitted) is left out too.
+pub fn list(
+    directory: &OwnedFd,
+    path: &GuestPath,
+    offset: u64,
+    with_attributes: bool,
+    rules: &Rules,
+) -> Result<Listing, Errno> {
     if offset != 0 {
         seek(directory, SeekFrom::Start(offset))?;
     }
@@ -33,15 +40,21 @@ pub fn list(directory: &OwnedFd, path: &GuestPath, offset: u64, rules: &Rules) -
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         let hidden = matches!(name, b"." | b"..") || rules.visibility(&path.join(name)) == Visibility::Hidden;
-        if !hidden {
+        let attributes = match with_attributes && !hidden {
+            true => of_entry(directory, entry.file_name()).ok(),
+            false => None,
+        };
+        if !hidden && attributes.is_some() == with_attributes {
             let head = DirEntry { inode: entry.ino(), kind: kind(entry.file_type()), name_len: name.len() as u32 };
-            let len = (size_of::<DirEntry>() + name.len()).next_multiple_of(8);
+            let attributes = attributes.as_ref().map_or(&[][..], |attributes| attributes.as_bytes());
+            let len = (size_of::<DirEntry>() + attributes.len() + name.len()).next_multiple_of(8);
             if listing.bytes.len() + len > DATA_LEN as usize {
                 listing.next = last;
                 return Ok(listing);
             }
             let end = listing.bytes.len() + len;
             listing.bytes.extend_from_slice(head.as_bytes());
+            listing.bytes.extend_from_slice(attributes);
             listing.bytes.extend_from_slice(name);
             listing.bytes.resize(end, 0);
         }

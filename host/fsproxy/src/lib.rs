@@ -1,6 +1,7 @@
 //! The file-system proxy. `server` turns a request into a reply; `path` and `rules` decide what may be named; `window` is
 //! the memory shared with the guest and the only place that holds `unsafe`.
 mod arguments;
+mod attributes;
 mod directory;
 mod handles;
 mod path;

@@ -1,14 +1,15 @@
 //! One request, one reply.
 use crate::Window;
+use crate::attributes;
 use crate::directory::{Listing, list};
 use crate::handles::Handles;
 use crate::path::GuestPath;
 use crate::rules::{Rules, Visibility};
-use kasoku_abi::fs::{Attributes, CLOSE, DATA_LEN, OPEN, PATH_MAX, READ, READ_DIR, READ_LINK, Reply, Request, STAT};
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp, makedev, openat2, readlinkat,
-    statx,
+use kasoku_abi::fs::{
+    Attributes, CLOSE, DATA_LEN, FETCH, OPEN, PATH_MAX, READ, READ_DIR, READ_LINK, Reply, Request, STAT,
+    WITH_ATTRIBUTES,
 };
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2, readlinkat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -48,10 +49,18 @@ impl Root {
         Err(Errno::AGAIN)
     }
 
-    fn stat(&self, path: &GuestPath) -> Result<(OwnedFd, Statx), Errno> {
+    fn stat(&self, path: &GuestPath) -> Result<(OwnedFd, Attributes), Errno> {
         let file = self.open(path, OFlags::PATH)?;
-        let attributes = statx(&file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+        let attributes = attributes::of_file(&file)?;
         Ok((file, attributes))
+    }
+
+    /// Opens a regular file, and nothing else: opening a device can have effects, and a FIFO would wait for a writer.
+    fn open_regular(&self, path: &GuestPath) -> Result<(OwnedFd, Attributes), Errno> {
+        let file = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        // Again: it may be another file than the one that was looked at.
+        let attributes = attributes::of_file(&file)?;
+        if kind(&attributes) == FileType::RegularFile { Ok((file, attributes)) } else { Err(Errno::NXIO) }
     }
 }
 
@@ -77,6 +86,7 @@ impl Server {
             READ_LINK => self.read_link(request, window),
             OPEN => self.open(request, window),
             READ => self.read(request, window),
+            FETCH => self.fetch(request, window),
             CLOSE => self.handles.close(request.handle).map(|()| Reply::default()),
             _ => Err(Errno::NOSYS),
         }
@@ -98,15 +108,20 @@ impl Server {
     fn stat(&self, request: &Request, window: &Window) -> Result<Reply, Errno> {
         let (root, path, _) = self.place(request, window)?;
         let (_, attributes) = root.stat(&path)?;
-        Ok(Reply { attributes: convert(&attributes), ..Reply::default() })
+        Ok(Reply { attributes, ..Reply::default() })
     }
 
     fn read_dir(&self, request: &Request, window: &Window) -> Result<Reply, Errno> {
+        let with_attributes = match request.flags {
+            0 => false,
+            WITH_ATTRIBUTES => true,
+            _ => return Err(Errno::INVAL),
+        };
         let (root, path, visibility) = self.place(request, window)?;
         let directory = root.open(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let listing = match visibility {
             Visibility::Empty => Listing::default(),
-            _ => list(&directory, &path, request.offset, &root.rules)?,
+            _ => list(&directory, &path, request.offset, with_attributes, &root.rules)?,
         };
         window.set_data(&listing.bytes);
         Ok(Reply { len: listing.bytes.len() as u32, value: listing.next, ..Reply::default() })
@@ -115,12 +130,11 @@ impl Server {
     fn read_link(&self, request: &Request, window: &Window) -> Result<Reply, Errno> {
         let (root, path, _) = self.place(request, window)?;
         let (link, attributes) = root.stat(&path)?;
-        if FileType::from_raw_mode(attributes.stx_mode.into()) != FileType::Symlink {
+        if kind(&attributes) != FileType::Symlink {
             return Err(Errno::INVAL);
         }
-        let target = readlinkat(&link, c"", Vec::with_capacity(256))?.into_bytes();
-        window.set_data(&target);
-        Ok(Reply { len: target.len() as u32, attributes: convert(&attributes), ..Reply::default() })
+        let len = send_target(&link, window)?;
+        Ok(Reply { len, attributes, ..Reply::default() })
     }
 
     fn open(&mut self, request: &Request, window: &Window) -> Result<Reply, Errno> {
@@ -128,49 +142,56 @@ impl Server {
             return Err(Errno::ROFS);
         }
         let (root, path, _) = self.place(request, window)?;
-        // Looked at before it is opened: opening a device can have effects, and a FIFO would wait for a writer.
         let (_, attributes) = root.stat(&path)?;
-        match FileType::from_raw_mode(attributes.stx_mode.into()) {
+        match kind(&attributes) {
             FileType::RegularFile => {}
             FileType::Directory => return Err(Errno::ISDIR),
             FileType::Symlink => return Err(Errno::LOOP),
             _ => return Err(Errno::NXIO),
         }
-        let file = root.open(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        let attributes = statx(&file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
-        if FileType::from_raw_mode(attributes.stx_mode.into()) != FileType::RegularFile {
-            return Err(Errno::NXIO);
-        }
+        let (file, attributes) = root.open_regular(&path)?;
         let handle = self.handles.insert(file)?;
-        Ok(Reply { value: handle, attributes: convert(&attributes), ..Reply::default() })
+        Ok(Reply { value: handle, attributes, ..Reply::default() })
+    }
+
+    fn fetch(&mut self, request: &Request, window: &Window) -> Result<Reply, Errno> {
+        let wanted = data_len(request)?;
+        let (root, path, _) = self.place(request, window)?;
+        let (file, attributes) = root.stat(&path)?;
+        let bare = Reply { attributes, ..Reply::default() };
+        match kind(&attributes) {
+            FileType::Symlink => Ok(Reply { len: send_target(&file, window)?, ..bare }),
+            FileType::RegularFile => {
+                let Ok((file, attributes)) = root.open_regular(&path) else { return Ok(bare) };
+                let len = window.read_file(file.as_fd(), wanted, 0)?;
+                let value = if attributes.size > len as u64 { self.handles.insert(file).unwrap_or(0) } else { 0 };
+                Ok(Reply { len: len as u32, value, attributes, ..Reply::default() })
+            }
+            _ => Ok(bare),
+        }
     }
 
     fn read(&self, request: &Request, window: &Window) -> Result<Reply, Errno> {
         let file = self.handles.get(request.handle)?;
-        if u64::from(request.len) > DATA_LEN {
-            return Err(Errno::INVAL);
-        }
+        let wanted = data_len(request)?;
         let offset = i64::try_from(request.offset).map_err(|_| Errno::INVAL)?;
-        let len = window.read_file(file.as_fd(), request.len as usize, offset)?;
+        let len = window.read_file(file.as_fd(), wanted, offset)?;
         Ok(Reply { len: len as u32, ..Reply::default() })
     }
 }
 
-fn convert(statx: &Statx) -> Attributes {
-    let ns = |time: &StatxTimestamp| {
-        u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.into())
-    };
-    Attributes {
-        inode: statx.stx_ino,
-        size: statx.stx_size,
-        blocks: statx.stx_blocks,
-        modified_ns: ns(&statx.stx_mtime),
-        changed_ns: ns(&statx.stx_ctime),
-        accessed_ns: ns(&statx.stx_atime),
-        mode: statx.stx_mode.into(),
-        links: statx.stx_nlink,
-        uid: statx.stx_uid,
-        gid: statx.stx_gid,
-        device: makedev(statx.stx_dev_major, statx.stx_dev_minor),
-    }
+fn kind(attributes: &Attributes) -> FileType {
+    FileType::from_raw_mode(attributes.mode)
+}
+
+/// How much data a request asks for, once that fits into the window.
+fn data_len(request: &Request) -> Result<usize, Errno> {
+    if u64::from(request.len) > DATA_LEN { Err(Errno::INVAL) } else { Ok(request.len as usize) }
+}
+
+/// Puts a link's target into the window.
+fn send_target(link: &OwnedFd, window: &Window) -> Result<u32, Errno> {
+    let target = readlinkat(link, c"", Vec::with_capacity(256))?.into_bytes();
+    window.set_data(&target);
+    Ok(target.len() as u32)
 }

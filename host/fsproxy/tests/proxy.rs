@@ -1,7 +1,7 @@
 //! Runs the real proxy, jail and all, and plays its guest: a friendly one and hostile ones.
 use kasoku_abi::fs::{
-    Attributes, CLOSE, DATA, DATA_LEN, DirEntry, OPEN, PATH_MAX, READ, READ_DIR, READ_LINK, REPLY, Reply, Request,
-    STAT, WINDOW_LEN,
+    Attributes, CLOSE, DATA, DATA_LEN, DirEntry, FETCH, OPEN, PATH_MAX, READ, READ_DIR, READ_LINK, REPLY, Reply,
+    Request, STAT, WINDOW_LEN, WITH_ATTRIBUTES,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, Timespec, fcntl_add_seals, ftruncate, memfd_create, open};
@@ -142,6 +142,44 @@ fn serves_files_directories_and_links() {
     let close = Request { operation: CLOSE, handle: reply.value, ..Request::default() };
     assert_eq!(proxy.call(close, b"").unwrap().0.status, 0);
     assert_eq!(read(0, 1).0.status, -libc::EBADF);
+    assert!(proxy.stop().success());
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn a_fetch_brings_what_is_asked_next() {
+    let root = tree();
+    let proxy = Proxy::start(&[("--root-fd", &root.join("served"))]);
+    let fetch = |path: &str, len| {
+        let request = Request { operation: FETCH, path_len: path.len() as u32, len, ..Request::default() };
+        proxy.call(request, path.as_bytes()).unwrap()
+    };
+    let (reply, data) = fetch("file", 8);
+    assert_eq!((reply.status, reply.value, reply.attributes.size, data.as_slice()), (0, 0, 8, &b"contents"[..]));
+    let (reply, data) = fetch("file", 3);
+    assert_eq!((reply.status, data.as_slice()), (0, &b"con"[..]));
+    let rest = Request { operation: READ, handle: reply.value, offset: 3, len: 100, ..Request::default() };
+    assert_eq!(proxy.call(rest, b"").unwrap().1, b"tents");
+    assert_eq!(fetch("inside", 0).1, b"sub");
+    let (reply, data) = fetch("sub", 100);
+    assert_eq!((reply.status, reply.attributes.mode & 0o170_000, data.len()), (0, 0o040_000, 0));
+    assert_eq!(fetch("file", u32::MAX).0.status, -libc::EINVAL);
+    assert_eq!(fetch("missing", 1).0.status, -libc::ENOENT);
+    assert!(proxy.stop().success());
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn a_listing_may_bring_attributes() {
+    let root = tree();
+    let proxy = Proxy::start(&[("--root-fd", &root.join("served"))]);
+    let request = Request { operation: READ_DIR, flags: WITH_ATTRIBUTES, path_len: 3, ..Request::default() };
+    let (reply, data) = proxy.call(request, b"sub").unwrap();
+    assert_eq!((reply.status, reply.value), (0, 0));
+    let (entry, rest) = DirEntry::read_from_prefix(&data).unwrap();
+    let (attributes, name) = Attributes::read_from_prefix(rest).unwrap();
+    assert_eq!((entry.name_len, entry.kind, attributes.size, &name[..4]), (4, 8, 4, &b"deep"[..]));
+    assert_eq!(proxy.call(Request { flags: 2, ..request }, b"sub").unwrap().0.status, -libc::EINVAL);
     assert!(proxy.stop().success());
     std::fs::remove_dir_all(root).unwrap();
 }
