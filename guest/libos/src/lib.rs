@@ -7,9 +7,12 @@
 extern crate alloc;
 
 pub mod arch;
+pub mod console;
 pub mod errno;
 pub mod fs;
 pub mod mm;
+pub mod random;
 pub mod sched;
 pub mod sync;
+pub mod time;
 pub mod user;

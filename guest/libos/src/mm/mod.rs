@@ -2,3 +2,5 @@
 pub mod frame;
 pub mod heap;
 pub mod source;
+pub mod space;
+pub mod table;

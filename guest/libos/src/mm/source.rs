@@ -27,9 +27,10 @@ pub trait MapSource: Send + Sync {
     fn page(&self, index: u64, write: bool) -> Result<Page>;
 
     /// The run of physically contiguous pages that begins at page `index` (image layers, regions): where it is, and how
-    /// many pages. Large pages and cheap bulk mapping come from it; `None` where pages are scattered.
-    fn run(&self, index: u64) -> Option<(Gpa, u64)> {
-        let _ = index;
+    /// many pages. Large pages and cheap bulk mapping come from it; `None` where pages are scattered, or where `write` is
+    /// wanted and the pages are read-only.
+    fn run(&self, index: u64, write: bool) -> Option<(Gpa, u64)> {
+        let _ = (index, write);
         None
     }
 }

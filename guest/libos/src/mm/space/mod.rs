@@ -1,0 +1,101 @@
+//! Address spaces: what a program has mapped (areas), and its page tables.
+//!
+//! `area` holds the list of areas and its arithmetic, `fault` brings pages in, `change` maps, unmaps, protects and moves.
+//! Pages come in on first touch, a window at a time: a fault costs 12 us on software KVM, an entry 0.02 us.
+mod area;
+mod change;
+mod fault;
+mod heap;
+
+pub use area::{Area, Backing};
+pub use change::{Fixed, MapRequest};
+pub use fault::{Denied, Touch};
+
+use super::table::{Access, Gone, PageTable};
+use crate::errno::Result;
+use crate::sync::Mutex;
+use area::Areas;
+use kasoku_abi::Gpa;
+use kasoku_abi::layout::PAGE;
+
+/// Read and write.
+pub const READ_WRITE: Access = Access { read: true, write: true, execute: false };
+
+/// One program's memory.
+pub struct Space {
+    table: PageTable,
+    areas: Mutex<Areas>,
+    heap: Mutex<heap::Heap>,
+}
+
+impl Space {
+    /// An empty address space; `boot_root` maps the library OS.
+    pub fn new(boot_root: Gpa) -> Result<Space> {
+        Ok(Space {
+            table: PageTable::new(boot_root)?,
+            areas: Mutex::new(Areas::default()),
+            heap: Mutex::new(heap::Heap::default()),
+        })
+    }
+
+    /// Root of its page tables.
+    pub fn root(&self) -> Gpa {
+        self.table.root()
+    }
+
+    /// Calls `visit` with every area, lowest first (`/proc/self/maps`).
+    pub fn for_each_area(&self, mut visit: impl FnMut(u64, &Area)) {
+        for (start, area) in self.areas.lock().iter() {
+            visit(start, area);
+        }
+    }
+
+    /// Bytes mapped, and bytes of it that are in memory.
+    pub fn sizes(&self) -> (u64, u64) {
+        let areas = self.areas.lock();
+        let mapped = areas.iter().map(|(start, area)| area.end - start).sum();
+        (mapped, areas.resident * PAGE)
+    }
+
+    /// Makes cached translations of what has changed disappear, then frees the pages that went.
+    fn flush(&self, address: u64, gone: Gone) {
+        if gone.len() == 1 {
+            self.flush_page(address);
+        } else if !gone.is_empty() {
+            self.flush_all();
+        }
+        drop(gone);
+    }
+
+    #[cfg(target_os = "none")]
+    fn flush_page(&self, address: u64) {
+        if crate::arch::privileged::root() == self.root() {
+            crate::arch::privileged::flush_page(address);
+        }
+    }
+
+    #[cfg(target_os = "none")]
+    fn flush_all(&self) {
+        // Tables that are not loaded have nothing cached: loading them flushes.
+        if crate::arch::privileged::root() == self.root() {
+            crate::arch::privileged::flush_all();
+        }
+    }
+
+    #[cfg(not(target_os = "none"))]
+    fn flush_page(&self, _address: u64) {}
+
+    #[cfg(not(target_os = "none"))]
+    fn flush_all(&self) {}
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        let mut gone = Gone::default();
+        for (start, area) in self.areas.lock().iter() {
+            // Unmapping allocates only to split a large page at the end of a range, which an area's own end never needs
+            // twice; what cannot be unmapped for want of memory stays allocated.
+            let _ = self.table.unmap(start, area.end, &mut gone);
+        }
+    }
+}
