@@ -7,6 +7,8 @@ pub mod descriptors;
 #[cfg(target_os = "none")]
 pub mod entry;
 #[cfg(target_os = "none")]
+pub mod exception;
+#[cfg(target_os = "none")]
 pub mod fpu;
 #[cfg(target_os = "none")]
 pub mod hypercall;

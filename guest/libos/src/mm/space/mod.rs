@@ -43,6 +43,31 @@ impl Space {
         self.table.root()
     }
 
+    /// The physical address behind a mapped address.
+    pub fn physical(&self, address: u64) -> Option<u64> {
+        self.table.find(address / PAGE * PAGE).map(|entry| entry.gpa().0 + address % PAGE)
+    }
+
+    /// Writes bytes to memory that the program may write, whether or not its page tables are loaded.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = address + done as u64;
+            let here = (bytes.len() - done).min((PAGE - at % PAGE) as usize);
+            if !self.table.find(at / PAGE * PAGE).is_some_and(|entry| entry.is_writable()) {
+                self.fault(at, Touch::Write).map_err(|_| crate::errno::Errno::EFAULT)?;
+            }
+            let gpa = self.physical(at).ok_or(crate::errno::Errno::EFAULT)?;
+            // SAFETY: a writable page of the program; the piece stays inside it.
+            unsafe {
+                let to = super::frame::memory().pointer(Gpa(gpa));
+                core::ptr::copy_nonoverlapping(bytes[done..].as_ptr(), to, here);
+            }
+            done += here;
+        }
+        Ok(())
+    }
+
     /// Calls `visit` with every area, lowest first (`/proc/self/maps`).
     pub fn for_each_area(&self, mut visit: impl FnMut(u64, &Area)) {
         for (start, area) in self.areas.lock().iter() {

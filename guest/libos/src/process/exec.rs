@@ -1,0 +1,150 @@
+//! execve(2): a program takes the place of another.
+use super::elf::{Executable, Program};
+use super::{Image, Process, stack};
+use crate::arch::{fpu, regs::Regs};
+use crate::errno::{Errno, Result};
+use crate::fs;
+use crate::mm::space::Space;
+use crate::sched::{self, thread::Thread};
+use crate::signal::AltStack;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use kasoku_abi::layout::{LARGE_PAGE, USER_CS, USER_SS};
+
+/// How often a script's interpreter may be a script (as Linux).
+const MAX_SCRIPTS: usize = 4;
+/// Longest first line of a script that is looked at.
+const SCRIPT_LINE: usize = 256;
+
+/// A program that was loaded into an address space of its own and has not begun.
+pub struct Prepared {
+    pub space: Arc<Space>,
+    pub image: Image,
+    pub regs: Regs,
+}
+
+/// Loads a program into a new address space. `path` names it for a caller with the working directory of `context`.
+pub fn prepare(process: &Process, path: &[u8], args: Vec<Vec<u8>>, env: Vec<Vec<u8>>) -> Result<Prepared> {
+    let (file, args) = find(process, path, args)?;
+    prepare_file(process, file, path, args, env)
+}
+
+/// As [`prepare`], for a file that is open already.
+pub fn prepare_file(
+    process: &Process,
+    file: Executable,
+    name: &[u8],
+    args: Vec<Vec<u8>>,
+    env: Vec<Vec<u8>>,
+) -> Result<Prepared> {
+    let length: usize = args.iter().chain(&env).map(|s| s.len() + 9).sum();
+    if length > stack::ARGUMENTS_MAX {
+        return Err(Errno::E2BIG);
+    }
+    let exe = file.path.to_vec();
+    let program = Program::parse(file)?;
+    let interpreter = match &program.interpreter {
+        Some(path) => {
+            let file = fs::open_executable(process, path)?;
+            Some(Program::parse(file).map_err(|_| Errno::ENOEXEC)?)
+        }
+        None => None,
+    };
+    let space = Arc::new(Space::new(crate::boot::root())?);
+    let loaded = program.load(&space, false)?;
+    let loader = interpreter.map(|i| i.load(&space, true)).transpose()?;
+    space.place_heap(loaded.end.next_multiple_of(LARGE_PAGE));
+    let mut image = Image { exe: name.to_vec(), args, env, auxv: Vec::new(), stack_top: 0 };
+    let base = loader.as_ref().map_or(0, |l| l.bias);
+    let credentials = process.credentials.lock().clone();
+    let rsp = stack::build(&space, &mut image, &loaded, base, &credentials)?;
+    image.exe = exe;
+    let regs = Regs {
+        rip: loader.map_or(loaded.entry, |l| l.entry),
+        rsp,
+        cs: u64::from(USER_CS),
+        ss: u64::from(USER_SS),
+        rflags: 0x202,
+        ..Regs::default()
+    };
+    Ok(Prepared { space, image, regs })
+}
+
+/// Opens the program, following `#!` lines; the arguments change with each of them.
+fn find(process: &Process, path: &[u8], mut args: Vec<Vec<u8>>) -> Result<(Executable, Vec<Vec<u8>>)> {
+    let mut path = path.to_vec();
+    for _ in 0..=MAX_SCRIPTS {
+        let file = fs::open_executable(process, &path)?;
+        let mut line = [0; SCRIPT_LINE];
+        let len = file.read(0, &mut line)?;
+        let Some(rest) = line[..len].strip_prefix(b"#!") else { return Ok((file, args)) };
+        let end = rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
+        let line = rest[..end].trim_ascii();
+        let split = line.iter().position(|b| b.is_ascii_whitespace()).unwrap_or(line.len());
+        let (interpreter, argument) = (&line[..split], line[split..].trim_ascii());
+        if interpreter.is_empty() {
+            return Err(Errno::ENOEXEC);
+        }
+        let mut new = alloc::vec![interpreter.to_vec()];
+        if !argument.is_empty() {
+            new.push(argument.to_vec());
+        }
+        new.push(path);
+        new.extend(args.into_iter().skip(1));
+        args = new;
+        path = interpreter.to_vec();
+    }
+    Err(Errno::ELOOP)
+}
+
+/// The calling thread goes on as the first of the prepared program; its program's other threads end.
+pub fn replace(prepared: Prepared, regs: &mut Regs) {
+    let thread = sched::current();
+    let process = &thread.process;
+    super::exit::end_other_threads(thread);
+    process.files.lock().close_on_exec();
+    process.actions.lock().reset_handlers();
+    process.timers.clear();
+    {
+        let mut signals = thread.signals.lock();
+        signals.alt_stack = AltStack::NONE;
+    }
+    *thread.name.lock() = name_of(&prepared.image);
+    thread.clear_tid.store(0, core::sync::atomic::Ordering::Relaxed);
+    thread.robust_list.store(0, core::sync::atomic::Ordering::Relaxed);
+    *process.image.lock() = prepared.image;
+    *process.space.lock() = prepared.space.clone();
+    thread.enter_space(prepared.space);
+    thread.replace_fpu(|state| *state = fpu::State::new());
+    // SAFETY: zero is canonical.
+    unsafe { crate::arch::cpu::set_fs_base(0) };
+    process.release_parent();
+    *regs = prepared.regs;
+}
+
+/// The name of a program's first thread: the last part of its path.
+pub fn name_of(image: &Image) -> [u8; 16] {
+    let mut name = [0; 16];
+    let base = image.exe.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    let len = base.len().min(15);
+    name[..len].copy_from_slice(&base[..len]);
+    name
+}
+
+/// Starts the first program of the guest.
+pub fn start_first(process: &Arc<Process>, prepared: Prepared) {
+    *process.image.lock() = prepared.image.clone();
+    *process.space.lock() = prepared.space.clone();
+    let thread = Thread::new(sched::thread::Start {
+        tid: process.pid,
+        process: process.clone(),
+        space: prepared.space,
+        regs: prepared.regs,
+        fs_base: 0,
+        fpu: fpu::State::new(),
+        signals: crate::signal::ThreadSignals::new(0),
+        name: name_of(&prepared.image),
+    });
+    process.threads.lock().insert(process.pid, thread.clone());
+    sched::make_runnable(thread);
+}

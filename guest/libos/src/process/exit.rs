@@ -1,0 +1,211 @@
+//! The end of threads and programs, and waiting for it (exit(2), wait4(2)).
+use super::{PROCESSES, Process};
+use crate::errno::{Errno, Result};
+use crate::fs::FileTable;
+use crate::sched::{self, futex, thread::Thread};
+use crate::signal::{self, Action, SigInfo};
+use crate::user;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+use linux_raw_sys::general::*;
+
+/// Bits of a futex word that name its owner, and say that it died.
+const FUTEX_TID: u32 = FUTEX_TID_MASK;
+/// Longest list of robust futexes that is walked.
+const ROBUST_MAX: usize = 2048;
+
+/// Ends all threads of the caller's program; `status` as wait gives it.
+pub fn exit_group(status: u32) -> ! {
+    let thread = sched::current();
+    let process = &thread.process;
+    if !process.ending.swap(true, Ordering::AcqRel) {
+        process.status.store(status, Ordering::Release);
+        for other in process.threads.lock().values() {
+            other.call_attention();
+        }
+    }
+    exit_thread()
+}
+
+/// Ends the calling thread, and the program when it was the last; `status` counts then.
+pub fn exit_one(status: u32) -> ! {
+    let process = &sched::current().process;
+    if process.threads.lock().len() == 1 && !process.is_ending() {
+        process.status.store(status, Ordering::Release);
+    }
+    exit_thread()
+}
+
+/// Ends the calling thread because its program ends (or executes another).
+pub fn exit_thread() -> ! {
+    let me = sched::current_arc();
+    let process = me.process.clone();
+    wake_robust(&me);
+    let clear = me.clear_tid.load(Ordering::Relaxed);
+    if clear != 0 && user::write(clear, &0u32).is_ok() {
+        wake_word(clear);
+    }
+    let last = {
+        let mut threads = process.threads.lock();
+        threads.remove(&me.tid);
+        threads.is_empty()
+    };
+    process.child_ended.wake_all();
+    if last {
+        end_process(&process);
+    }
+    drop(process);
+    Thread::end(me)
+}
+
+fn wake_word(address: u64) {
+    for shared in [false, true] {
+        if let Ok(key) = futex::key(address, shared) {
+            futex::wake(key, 1, !0);
+        }
+    }
+}
+
+/// Hands over the robust futexes that the thread still holds (set_robust_list(2)).
+fn wake_robust(thread: &Thread) {
+    let head = thread.robust_list.load(Ordering::Relaxed);
+    if head == 0 {
+        return;
+    }
+    let Ok([first, offset, pending]) = user::read::<[u64; 3]>(head) else { return };
+    let give_up = |entry: u64| {
+        let word_at = entry.wrapping_add(offset);
+        if let Ok(word) = user::read::<u32>(word_at)
+            && word & FUTEX_TID == thread.tid
+            && user::write(word_at, &(word & FUTEX_WAITERS | FUTEX_OWNER_DIED)).is_ok()
+        {
+            wake_word(word_at);
+        }
+    };
+    let mut entry = first;
+    for _ in 0..ROBUST_MAX {
+        if entry & !1 == head {
+            break;
+        }
+        let Ok(next) = user::read::<u64>(entry & !1) else { break };
+        if entry != pending {
+            give_up(entry & !1);
+        }
+        entry = next;
+    }
+    if pending != 0 {
+        give_up(pending & !1);
+    }
+}
+
+/// Ends the other threads of the caller's program and waits until they have.
+pub fn end_other_threads(me: &Thread) {
+    let process = &me.process;
+    loop {
+        {
+            let threads = process.threads.lock();
+            let others = threads.values().filter(|t| t.tid != me.tid);
+            let mut any = false;
+            for other in others {
+                other.doomed.store(true, Ordering::Release);
+                other.call_attention();
+                any = true;
+            }
+            if !any {
+                return;
+            }
+        }
+        sched::yield_now();
+    }
+}
+
+fn end_process(process: &Arc<Process>) {
+    process.ending.store(true, Ordering::Release);
+    let status = process.status.load(Ordering::Acquire);
+    // Files close now: whoever reads from a pipe must see its end before the parent is told.
+    let files = core::mem::replace(&mut *process.files.lock(), Arc::new(FileTable::new()));
+    drop(files);
+    process.timers.clear();
+    process.release_parent();
+    if process.pid == 1 {
+        crate::boot::end(status);
+    }
+    let parent = super::find(process.parent_pid());
+    let orphans = core::mem::take(&mut *process.children.lock());
+    if let Some(first) = super::find(1) {
+        for orphan in orphans {
+            orphan.parent.store(1, Ordering::Relaxed);
+            first.children.lock().push(orphan);
+        }
+        first.child_ended.wake_all();
+    }
+    process.zombie.store(true, Ordering::Release);
+    process.ended.wake_all();
+    if let Some(parent) = parent {
+        let action = parent.actions.lock().get(SIGCHLD);
+        let forgotten = action.handler == Action::IGNORE || action.has(SA_NOCLDWAIT);
+        if process.exit_signal == SIGCHLD && forgotten {
+            collect(&parent, process.pid);
+        }
+        if process.exit_signal != 0 {
+            let (code, value) = if status & 0x7f == 0 { (CLD_EXITED, status >> 8) } else { (CLD_KILLED, status & 0x7f) };
+            let uid = process.credentials.lock().uid;
+            let info = SigInfo::child(process.pid, uid, code, value).with_signal(process.exit_signal);
+            signal::send_to_process(&parent, info);
+        }
+        parent.child_ended.wake_all();
+    }
+}
+
+/// Takes an ended child out of all tables.
+fn collect(parent: &Process, pid: u32) {
+    parent.children.lock().retain(|child| child.pid != pid);
+    PROCESSES.lock().remove(&pid);
+}
+
+/// Which children a wait is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Any,
+    Process(u32),
+    Group(u32),
+}
+
+/// A child that has ended: number, user, wait status.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub pid: u32,
+    pub uid: u32,
+    pub status: u32,
+}
+
+/// Waits until a child has ended. `None` when `no_hang` and none has; ECHILD when there is no such child.
+pub fn wait(which: Which, no_hang: bool, keep: bool) -> Result<Option<Ended>> {
+    let process = &sched::current().process;
+    let look = || -> Option<Result<Ended>> {
+        let children = process.children.lock();
+        let mut any = false;
+        for child in children.iter() {
+            let fits = match which {
+                Which::Any => true,
+                Which::Process(pid) => child.pid == pid,
+                Which::Group(group) => child.group.load(Ordering::Relaxed) == group,
+            };
+            any |= fits;
+            if fits && child.is_zombie() {
+                let uid = child.credentials.lock().uid;
+                return Some(Ok(Ended { pid: child.pid, uid, status: child.status.load(Ordering::Acquire) }));
+            }
+        }
+        if any { None } else { Some(Err(Errno::ECHILD)) }
+    };
+    let ended = match look() {
+        None if no_hang => return Ok(None),
+        None => sched::block_on(&[&process.child_ended], None, look)??,
+        Some(found) => found?,
+    };
+    if !keep {
+        collect(process, ended.pid);
+    }
+    Ok(Some(ended))
+}

@@ -1,0 +1,122 @@
+//! The Linux interface: from a program's registers to a handler and back.
+//!
+//! `table` says which system calls there are, how far each is supported and who handles it; the other files hold the
+//! handlers, one area each.
+#[cfg(target_os = "none")]
+mod memory;
+#[cfg(target_os = "none")]
+mod identity;
+#[cfg(target_os = "none")]
+mod process;
+#[cfg(target_os = "none")]
+mod signal;
+#[cfg(target_os = "none")]
+mod system;
+#[cfg(target_os = "none")]
+pub mod table;
+#[cfg(target_os = "none")]
+mod thread;
+#[cfg(target_os = "none")]
+mod time;
+#[cfg(target_os = "none")]
+mod timer;
+#[cfg(target_os = "none")]
+pub mod trace;
+
+#[cfg(target_os = "none")]
+pub use entry::{Context, Handler, before_return, enter};
+
+#[cfg(target_os = "none")]
+mod entry {
+    use super::{table, trace};
+    use crate::arch::regs::Regs;
+    use crate::errno::{Errno, Result};
+    use crate::fs::{FileTable, FsContext};
+    use crate::process::{Process, exit};
+    use crate::sched::{self, thread::Thread};
+    use crate::signal;
+    use crate::sync::Mutex;
+    use alloc::sync::Arc;
+    use core::cell::Cell;
+    use kasoku_abi::cpu::PENDING_KICK;
+
+    /// What a handler is given besides its arguments.
+    pub struct Context<'a> {
+        pub thread: &'a Thread,
+        pub process: &'a Arc<Process>,
+        regs: Cell<Regs>,
+        /// The registers were replaced as a whole: all of them go back, rcx and r11 too.
+        replaced: Cell<bool>,
+    }
+
+    /// Handles one system call.
+    pub type Handler = fn(&Context<'_>, &[u64; 6]) -> Result<usize>;
+
+    impl Context<'_> {
+        /// The descriptor table.
+        pub fn files(&self) -> Arc<FileTable> {
+            self.process.files.lock().clone()
+        }
+
+        /// Working directory, root and umask.
+        pub fn fs(&self) -> Arc<Mutex<FsContext>> {
+            self.process.fs.lock().clone()
+        }
+
+        /// The program's registers at the call.
+        pub fn regs(&self) -> Regs {
+            self.regs.get()
+        }
+
+        /// Replaces all registers (exec, sigreturn); the handler's result is not used then.
+        pub fn replace_regs(&self, regs: Regs) {
+            self.regs.set(regs);
+            self.replaced.set(true);
+        }
+    }
+
+    /// From the entry code. 0: registers go back as after `syscall` (rcx and r11 are lost); 1: all of them.
+    pub extern "C" fn enter(regs: &mut Regs) -> u32 {
+        let thread = sched::current();
+        let number = regs.origin;
+        let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
+        let context = Context { thread, process: &thread.process, regs: Cell::new(*regs), replaced: Cell::new(false) };
+        let call = trace::begin(number, &args);
+        let result = match table::find(number) {
+            Some(handler) => handler(&context, &args),
+            None => table::absent(number),
+        };
+        trace::end(call, &result);
+        let mut interrupted = None;
+        if context.replaced.get() {
+            *regs = context.regs.get();
+        } else {
+            match result {
+                Ok(value) => regs.rax = value as u64,
+                Err(errno @ (Errno::RESTART | Errno::RESTART_NO_HANDLER)) => interrupted = Some((number, errno)),
+                Err(errno) => regs.rax = errno.to_rax(),
+            }
+        }
+        before_return(regs, interrupted);
+        u32::from(context.replaced.get())
+    }
+
+    /// What is due before a thread goes back to its program: events of the host, its own end, signals.
+    pub fn before_return(regs: &mut Regs, interrupted: Option<(u64, Errno)>) {
+        let thread = sched::current();
+        let mut interrupted = interrupted;
+        loop {
+            if sched::handle_events() & PENDING_KICK != 0 {
+                crate::time::run_expired();
+                sched::yield_now();
+            }
+            if thread.is_to_end() {
+                exit::exit_thread();
+            }
+            if !thread.take_attention() && interrupted.is_none() {
+                return;
+            }
+            signal::deliver(regs, interrupted.take());
+        }
+    }
+}
