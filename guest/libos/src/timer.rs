@@ -144,7 +144,11 @@ impl Timers {
             Notify::Nothing => {}
             Notify::Process { signal, value } => {
                 if let Some(process) = process::find(self.pid) {
-                    let info = if number == INTERVAL { SigInfo::kernel(signal) } else { SigInfo::timer(signal, number, 0, value) };
+                    let info = if number == INTERVAL {
+                        SigInfo::kernel(signal)
+                    } else {
+                        SigInfo::timer(signal, number, 0, value)
+                    };
                     signal::send_to_process(&process, info);
                 }
             }

@@ -101,6 +101,11 @@ pub fn add_idle(ns: u64) {
     atomic(offset_of!(CpuPage, idle_ns)).fetch_add(ns, Ordering::Relaxed);
 }
 
+/// Time spent idle so far.
+pub fn idle_ns() -> u64 {
+    atomic(offset_of!(CpuPage, idle_ns)).load(Ordering::Relaxed)
+}
+
 /// The fs base: the running thread's thread-local storage.
 pub fn fs_base() -> u64 {
     let value;

@@ -102,7 +102,10 @@ fn fault_signal(denied: Denied, address: u64) -> SigInfo {
         Denied::Access => SigInfo::fault(SIGSEGV, SEGV_ACCERR, address),
         Denied::BeyondEnd => SigInfo::fault(SIGBUS, BUS_ADRERR, address),
         Denied::NoMemory => {
-            crate::console!("kasoku: out of memory: the guest's {} MiB are used up", crate::mm::frame::memory().total_frames() / 256);
+            crate::console!(
+                "kasoku: out of memory: the guest's {} MiB are used up",
+                crate::mm::frame::memory().total_frames() / 256
+            );
             SigInfo::fault(SIGKILL, 0, address)
         }
     }

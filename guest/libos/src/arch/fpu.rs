@@ -2,10 +2,10 @@
 //!
 //! The library OS is built without floating point, so a program's registers stay in place through a system call; they are
 //! saved when another thread is to run and when a signal handler is entered.
+use crate::sync::Once;
 use alloc::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use core::arch::asm;
 use core::arch::x86_64::__cpuid_count;
-use crate::sync::Once;
 
 static SIZE: Once<usize> = Once::new();
 

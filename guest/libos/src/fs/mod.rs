@@ -18,6 +18,7 @@ pub mod node;
 pub mod opened;
 pub mod ops;
 pub mod pages;
+pub mod setup;
 pub mod stat;
 pub mod table;
 pub mod union;

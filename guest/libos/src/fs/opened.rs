@@ -193,7 +193,11 @@ impl MapSource for NodeSource {
         Ok(page)
     }
 
-    fn run(&self, index: u64) -> Option<(Gpa, u64)> {
+    fn run(&self, index: u64, write: bool) -> Option<(Gpa, u64)> {
+        // Layers are read-only: a shared writable mapping takes the file's own pages, one by one.
+        if write {
+            return None;
+        }
         self.0.node.data()?.run(index)
     }
 }

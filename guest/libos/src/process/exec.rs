@@ -1,9 +1,8 @@
 //! execve(2): a program takes the place of another.
 use super::elf::{Executable, Program};
-use super::{Image, Process, stack};
+use super::{Image, Process, open, stack};
 use crate::arch::{fpu, regs::Regs};
 use crate::errno::{Errno, Result};
-use crate::fs;
 use crate::mm::space::Space;
 use crate::sched::{self, thread::Thread};
 use crate::signal::AltStack;
@@ -45,7 +44,7 @@ pub fn prepare_file(
     let program = Program::parse(file)?;
     let interpreter = match &program.interpreter {
         Some(path) => {
-            let file = fs::open_executable(process, path)?;
+            let file = open::executable(process, path)?;
             Some(Program::parse(file).map_err(|_| Errno::ENOEXEC)?)
         }
         None => None,
@@ -74,7 +73,7 @@ pub fn prepare_file(
 fn find(process: &Process, path: &[u8], mut args: Vec<Vec<u8>>) -> Result<(Executable, Vec<Vec<u8>>)> {
     let mut path = path.to_vec();
     for _ in 0..=MAX_SCRIPTS {
-        let file = fs::open_executable(process, &path)?;
+        let file = open::executable(process, &path)?;
         let mut line = [0; SCRIPT_LINE];
         let len = file.read(0, &mut line)?;
         let Some(rest) = line[..len].strip_prefix(b"#!") else { return Ok((file, args)) };

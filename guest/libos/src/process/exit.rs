@@ -148,7 +148,8 @@ fn end_process(process: &Arc<Process>) {
             collect(&parent, process.pid);
         }
         if process.exit_signal != 0 {
-            let (code, value) = if status & 0x7f == 0 { (CLD_EXITED, status >> 8) } else { (CLD_KILLED, status & 0x7f) };
+            let (code, value) =
+                if status & 0x7f == 0 { (CLD_EXITED, status >> 8) } else { (CLD_KILLED, status & 0x7f) };
             let uid = process.credentials.lock().uid;
             let info = SigInfo::child(process.pid, uid, code, value).with_signal(process.exit_signal);
             signal::send_to_process(&parent, info);

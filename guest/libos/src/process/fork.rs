@@ -27,7 +27,8 @@ fn has(request: &CloneRequest, flag: u32) -> bool {
     request.flags & u64::from(flag) != 0
 }
 
-const NAMESPACES: u64 = (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET) as u64;
+const NAMESPACES: u64 =
+    (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET) as u64;
 
 /// Makes a thread or a program; its number. The child returns 0 from the same call.
 pub fn clone(request: &CloneRequest, regs: &Regs) -> Result<usize> {
@@ -83,11 +84,8 @@ pub fn clone(request: &CloneRequest, regs: &Regs) -> Result<usize> {
 
 fn new_process(request: &CloneRequest, parent: &Thread, pid: u32) -> Result<Arc<Process>> {
     let mother = &parent.process;
-    let space = if has(request, CLONE_VM) {
-        parent.space()
-    } else {
-        Arc::new(parent.space().fork(crate::boot::root())?)
-    };
+    let space =
+        if has(request, CLONE_VM) { parent.space() } else { Arc::new(parent.space().fork(crate::boot::root())?) };
     let files = mother.files.lock().clone();
     let fs = mother.fs.lock().clone();
     let process = Process::new(Start {

@@ -5,6 +5,7 @@ pub mod exec;
 pub mod exit;
 pub mod fork;
 pub mod limits;
+pub mod open;
 mod stack;
 
 use crate::fs::{FileTable, FsContext};

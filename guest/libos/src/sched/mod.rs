@@ -11,7 +11,9 @@ pub mod thread;
 pub mod wait;
 
 #[cfg(target_os = "none")]
-pub use run::{block_on, current, current_arc, deadlines_changed, handle_events, make_runnable, reap, schedule, yield_now};
+pub use run::{
+    block_on, current, current_arc, deadlines_changed, handle_events, make_runnable, reap, schedule, yield_now,
+};
 
 /// On the host (tests) nothing waits for a deadline.
 #[cfg(not(target_os = "none"))]

@@ -1,6 +1,6 @@
 //! The run queue, the switch from thread to thread, and what happens when nobody can run.
 use super::thread::{State, Thread};
-use super::wait::{Wake, WaitQueue};
+use super::wait::{WaitQueue, Wake};
 use crate::arch::{cpu, hypercall, privileged, switch};
 use crate::errno::{Errno, Result};
 use crate::sync::Mutex;
@@ -158,11 +158,7 @@ pub fn handle_events() -> u64 {
 
 /// Waits until `ready` has something, looking again whenever one of the queues is woken. RESTART when a signal is to be
 /// handled first, ETIMEDOUT at the deadline (on the monotonic clock).
-pub fn block_on<T>(
-    queues: &[&WaitQueue],
-    deadline_ns: Option<u64>,
-    mut ready: impl FnMut() -> Option<T>,
-) -> Result<T> {
+pub fn block_on<T>(queues: &[&WaitQueue], deadline_ns: Option<u64>, mut ready: impl FnMut() -> Option<T>) -> Result<T> {
     if let Some(value) = ready() {
         return Ok(value);
     }

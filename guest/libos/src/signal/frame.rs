@@ -93,7 +93,8 @@ pub fn push(regs: &mut Regs, info: &SigInfo, action: &Action, mask: u64) -> Resu
 
     thread.fpu().save();
     let mut state = thread.fpu().bytes().to_vec();
-    let software = [MAGIC1, state_len as u32 + 4, fpu::features() as u32, (fpu::features() >> 32) as u32, state_len as u32];
+    let software =
+        [MAGIC1, state_len as u32 + 4, fpu::features() as u32, (fpu::features() >> 32) as u32, state_len as u32];
     for (i, word) in software.iter().enumerate() {
         state[SOFTWARE_BYTES + i * 4..SOFTWARE_BYTES + i * 4 + 4].copy_from_slice(&word.to_le_bytes());
     }

@@ -61,7 +61,11 @@ pub fn mmap(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     }
     let backing = if has(MAP_ANONYMOUS) {
         match shared {
-            true => Backing::File { source: Arc::new(SharedMemory::default()), offset: 0, path: Some(Arc::from(&b"/dev/zero (deleted)"[..])) },
+            true => Backing::File {
+                source: Arc::new(SharedMemory::default()),
+                offset: 0,
+                path: Some(Arc::from(&b"/dev/zero (deleted)"[..])),
+            },
             false => Backing::Anonymous,
         }
     } else {
@@ -126,7 +130,9 @@ pub fn madvise(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         MADV_POPULATE_READ => space.bring_in(address, len, Touch::Read).map(|()| 0),
         MADV_POPULATE_WRITE => space.bring_in(address, len, Touch::Write).map(|()| 0),
         // MADV_FREE may keep the old contents until memory is short; it keeps them.
-        MADV_NORMAL..=MADV_WILLNEED | MADV_FREE | MADV_DONTFORK..=MADV_COLLAPSE if advice as u32 != MADV_REMOVE => Ok(0),
+        MADV_NORMAL..=MADV_WILLNEED | MADV_FREE | MADV_DONTFORK..=MADV_COLLAPSE if advice as u32 != MADV_REMOVE => {
+            Ok(0)
+        }
         _ => Err(Errno::EINVAL),
     }
 }

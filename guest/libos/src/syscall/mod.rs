@@ -3,9 +3,9 @@
 //! `table` says which system calls there are, how far each is supported and who handles it; the other files hold the
 //! handlers, one area each.
 #[cfg(target_os = "none")]
-mod memory;
-#[cfg(target_os = "none")]
 mod identity;
+#[cfg(target_os = "none")]
+mod memory;
 #[cfg(target_os = "none")]
 mod process;
 #[cfg(target_os = "none")]

@@ -1,10 +1,9 @@
 //! Programs: clone, exec, exit, wait.
 use super::Context;
 use crate::errno::{Errno, Result};
-use crate::fs;
 use crate::process::exit::{self, Which};
 use crate::process::fork::{CLONE_CLEAR_SIGHAND_LOW, CloneRequest};
-use crate::process::{exec, fork};
+use crate::process::{exec, fork, open};
 use crate::user;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -55,7 +54,10 @@ pub fn clone3(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         low |= u64::from(CLONE_CLEAR_SIGHAND_LOW);
     }
     let stack = stack.wrapping_add(stack_len);
-    fork::clone(&CloneRequest { flags: low, stack, parent_tid, child_tid, tls, exit_signal: exit_signal as u32, pidfd }, &ctx.regs())
+    fork::clone(
+        &CloneRequest { flags: low, stack, parent_tid, child_tid, tls, exit_signal: exit_signal as u32, pidfd },
+        &ctx.regs(),
+    )
 }
 
 pub fn fork(ctx: &Context<'_>, _args: &[u64; 6]) -> Result<usize> {
@@ -113,7 +115,7 @@ pub fn execveat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         let open = ctx.files().get(directory as i32)?;
         let base = open.file().path();
         if path.is_empty() {
-            let file = fs::executable_of(&open)?;
+            let file = open::executable_of(ctx.process, &open)?;
             exec::prepare_file(ctx.process, file, &base, argv, envp)?
         } else {
             let full = [&base, &b"/"[..], &path].concat();
@@ -177,7 +179,8 @@ pub fn waitid(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     if info_at != 0 {
         let info = ended.map(|ended| {
             let killed = ended.status & 0x7f != 0;
-            let (code, value) = if killed { (CLD_KILLED, ended.status & 0x7f) } else { (CLD_EXITED, ended.status >> 8) };
+            let (code, value) =
+                if killed { (CLD_KILLED, ended.status & 0x7f) } else { (CLD_EXITED, ended.status >> 8) };
             crate::signal::SigInfo::child(ended.pid, ended.uid, code, value)
         });
         match info {

@@ -195,7 +195,8 @@ fn send_to(ctx: &Context<'_>, group: Option<u32>, tid: u32, signal: u32, info: O
     if signal > COUNT || tid == 0 {
         return Err(Errno::EINVAL);
     }
-    let thread = process::find_thread(tid).filter(|t| group.is_none_or(|pid| t.process.pid == pid)).ok_or(Errno::ESRCH)?;
+    let thread =
+        process::find_thread(tid).filter(|t| group.is_none_or(|pid| t.process.pid == pid)).ok_or(Errno::ESRCH)?;
     if !may_send(ctx, &thread.process) {
         return Err(Errno::EPERM);
     }

@@ -82,9 +82,12 @@ pub fn prctl(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
             Ok(0)
         }
         PR_GET_DUMPABLE => Ok(usize::from(ctx.process.dumpable.load(Ordering::Relaxed))),
-        PR_SET_PDEATHSIG | PR_SET_KEEPCAPS | PR_SET_TIMERSLACK | PR_SET_CHILD_SUBREAPER | PR_SET_PTRACER | PR_SET_THP_DISABLE => {
-            Ok(0)
-        }
+        PR_SET_PDEATHSIG
+        | PR_SET_KEEPCAPS
+        | PR_SET_TIMERSLACK
+        | PR_SET_CHILD_SUBREAPER
+        | PR_SET_PTRACER
+        | PR_SET_THP_DISABLE => Ok(0),
         PR_GET_PDEATHSIG | PR_GET_CHILD_SUBREAPER => user::write(value, &0u32).map(|()| 0),
         PR_GET_KEEPCAPS | PR_GET_SECCOMP | PR_GET_SECUREBITS | PR_GET_THP_DISABLE => Ok(0),
         PR_GET_TIMERSLACK => Ok(50_000),

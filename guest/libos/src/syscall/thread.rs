@@ -139,7 +139,11 @@ pub fn sched_yield(_ctx: &Context<'_>, _args: &[u64; 6]) -> Result<usize> {
 
 fn known_thread(ctx: &Context<'_>, tid: u64) -> Result<()> {
     let tid = tid as u32;
-    if tid == 0 || tid == ctx.thread.tid || crate::process::find_thread(tid).is_some() { Ok(()) } else { Err(Errno::ESRCH) }
+    if tid == 0 || tid == ctx.thread.tid || crate::process::find_thread(tid).is_some() {
+        Ok(())
+    } else {
+        Err(Errno::ESRCH)
+    }
 }
 
 /// The mask of vCPUs, 8 bytes.

@@ -56,7 +56,10 @@ pub fn alarm(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 
 pub fn timer_create(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let clock = args[0] as u32;
-    if !matches!(clock, CLOCK_REALTIME | CLOCK_MONOTONIC | CLOCK_BOOTTIME | CLOCK_REALTIME_ALARM | CLOCK_BOOTTIME_ALARM | CLOCK_TAI) {
+    if !matches!(
+        clock,
+        CLOCK_REALTIME | CLOCK_MONOTONIC | CLOCK_BOOTTIME | CLOCK_REALTIME_ALARM | CLOCK_BOOTTIME_ALARM | CLOCK_TAI
+    ) {
         return Err(Errno::EINVAL);
     }
     // struct sigevent: value, signo, notify, tid.
@@ -68,7 +71,8 @@ pub fn timer_create(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         }
     };
     if let Some((_, signal, kind, _)) = event
-        && (!matches!(kind, SIGEV_SIGNAL | SIGEV_NONE | SIGEV_THREAD_ID) || (kind != SIGEV_NONE && !(1..=64).contains(&signal)))
+        && (!matches!(kind, SIGEV_SIGNAL | SIGEV_NONE | SIGEV_THREAD_ID)
+            || (kind != SIGEV_NONE && !(1..=64).contains(&signal)))
     {
         return Err(Errno::EINVAL);
     }

@@ -61,8 +61,6 @@ pub struct Areas {
     map: BTreeMap<u64, Area>,
     /// Pages in memory, roughly (large pages count as 512).
     pub resident: u64,
-    /// Bytes of private writable memory: what the program may come to use.
-    pub committed: u64,
 }
 
 impl Areas {

@@ -45,8 +45,8 @@ impl Space {
         let start = match request.fixed {
             Fixed::No => {
                 let wish = request.address / PAGE * PAGE;
-                let fits = wish >= LOWEST
-                    && checked_range(wish, len).is_ok_and(|(start, end)| areas.is_free(start, end));
+                let fits =
+                    wish >= LOWEST && checked_range(wish, len).is_ok_and(|(start, end)| areas.is_free(start, end));
                 if fits {
                     wish
                 } else {
@@ -77,7 +77,13 @@ impl Space {
         let readable = request.access.read || request.access.write || request.access.execute;
         areas.insert(
             start,
-            Area { end, access: request.access, shared: request.shared, backing: request.backing, label: request.label },
+            Area {
+                end,
+                access: request.access,
+                shared: request.shared,
+                backing: request.backing,
+                label: request.label,
+            },
         );
         self.flush(start, gone);
         if readable && (request.populate || segment) {
@@ -177,7 +183,11 @@ impl Space {
         if let Backing::File { offset, .. } = &mut moved.backing {
             *offset += start - first;
         }
-        if to.is_none() && area.end == end && checked_range(start, new_len).is_ok() && areas.is_free(end, start + new_len) {
+        if to.is_none()
+            && area.end == end
+            && checked_range(start, new_len).is_ok()
+            && areas.is_free(end, start + new_len)
+        {
             if let Backing::File { offset, .. } = &mut moved.backing {
                 *offset += old_len;
             }
@@ -308,7 +318,8 @@ fn alignment(request: &MapRequest, len: u64) -> (u64, u64) {
     }
     match &request.backing {
         Backing::Anonymous => (LARGE_PAGE, 0),
-        Backing::File { source, offset, .. } => match source.run(offset / PAGE, request.shared && request.access.write) {
+        Backing::File { source, offset, .. } => match source.run(offset / PAGE, request.shared && request.access.write)
+        {
             Some((gpa, pages)) if pages >= LARGE_PAGE / PAGE => (LARGE_PAGE, gpa.0 % LARGE_PAGE),
             _ => (PAGE, 0),
         },

@@ -1,0 +1,36 @@
+//! Finding the file of a program.
+use super::Process;
+use super::elf::Executable;
+use crate::errno::{Errno, Result};
+use crate::fs::opened::TreeFile;
+use crate::fs::{Caller, Entry, File, Kind, OpenFile, Walk, Want};
+use alloc::sync::Arc;
+
+/// Who the program is for file permissions.
+pub fn caller(process: &Process) -> Caller {
+    let credentials = process.credentials.lock();
+    Caller { uid: credentials.euid, gid: credentials.egid, groups: Arc::new(credentials.groups.clone()) }
+}
+
+/// The executable at a path, seen from the program's working directory: EACCES when it may not be executed.
+pub fn executable(process: &Process, path: &[u8]) -> Result<Executable> {
+    let context = process.fs.lock().lock().clone();
+    let caller = caller(process);
+    let entry = Walk::new(&context.root, &caller).find(&context.cwd, path, true)?;
+    of_entry(&entry, &caller)
+}
+
+/// The executable behind an open file (execveat with AT_EMPTY_PATH).
+pub fn executable_of(process: &Process, open: &OpenFile) -> Result<Executable> {
+    let file = open.file().downcast::<TreeFile>().ok_or(Errno::EACCES)?;
+    of_entry(file.entry(), &caller(process))
+}
+
+fn of_entry(entry: &Arc<Entry>, caller: &Caller) -> Result<Executable> {
+    if entry.node.kind != Kind::Regular {
+        return Err(Errno::EACCES);
+    }
+    caller.check(&entry.node, Want::EXECUTE)?;
+    let file = TreeFile::new(entry.clone());
+    Ok(Executable { source: file.map_source()?, len: entry.node.stat()?.size, path: Arc::from(file.path()) })
+}
