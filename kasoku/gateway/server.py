@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,26 @@ async def serve(options: ServerOptions, layers: LayerSource, ready: Callable[[st
             await platform.close()
 
 
+class _Server(uvicorn.Server):
+    """Uvicorn raises a signal again once it has stopped serving, which would end the process with instances running."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        """The first signal lets requests finish, a second one does not."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
 async def _run(
     platform: Platform, options: ServerOptions, listener: socket.socket, ready: Callable[[str, Platform], None]
 ) -> None:
@@ -55,7 +76,7 @@ async def _run(
     config = uvicorn.Config(
         app, lifespan="off", access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=5
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     serving = asyncio.create_task(server.serve([listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)

@@ -45,8 +45,8 @@ class LeaseTable:
             self.check(selector)
         except NoSuchDeviceError as error:
             return [Refused(owner, str(error))]
-        ahead = sum(1 for r in self.queue if self._compete(r.selector, selector))
-        if ahead == 0 and (device := self._free(selector)):
+        # A free device is wanted by nobody in line (`release` saw to that), so taking it overtakes no one.
+        if device := self._free(selector):
             return [self._grant(Request(owner, selector, now, deadline, term), device, now)]
         if not wait:
             held = ", ".join(
@@ -55,6 +55,7 @@ class LeaseTable:
             return [
                 Refused(owner, f"every device that matches {selector!r} is in use ({held or 'promised to others'})")
             ]
+        ahead = sum(1 for r in self.queue if self._compete(r.selector, selector))
         self.queue.append(Request(owner, selector, now, deadline, term))
         return [Waiting(owner, ahead), *self._reclaim(selector)]
 
@@ -102,7 +103,7 @@ class LeaseTable:
 
     def could_grant(self, selector: str) -> bool:
         """Whether `ask` would be granted at once."""
-        return not any(self._compete(r.selector, selector) for r in self.queue) and self._free(selector) is not None
+        return self._free(selector) is not None
 
     def _free(self, selector: str) -> Device | None:
         return next((d for d in self.devices.values() if d.id not in self.leases and d.matches(selector)), None)

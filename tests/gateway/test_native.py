@@ -1,0 +1,171 @@
+"""Native routes: deployment, listings, logs, and who may talk to the gateway."""
+
+import http.client
+import io
+import json
+import zipfile
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from kasoku.sdk.errors import FunctionError, ServiceError
+from tests.conftest import Server, deployment
+
+ECHO = "def handler(event, context):\n    return event\n"
+
+
+def zipped(fill: Callable[[zipfile.ZipFile], None]) -> str:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        fill(archive)
+    return b64encode(buffer.getvalue()).decode()
+
+
+def link(archive: zipfile.ZipFile) -> None:
+    info = zipfile.ZipInfo("link")
+    info.external_attr = 0o120777 << 16
+    archive.writestr(info, "/etc/passwd")
+
+
+def twice(archive: zipfile.ZipFile) -> None:
+    for _ in range(2):
+        archive.writestr("a", "b")
+
+
+def raw(
+    server: Server, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
+    parts = urlsplit(server.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0, timeout=30)
+    headers = dict(headers or {})
+    connection.putrequest(method, path, skip_host="Host" in headers)
+    if body is not None:
+        headers["Content-Length"] = str(len(body))
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+def test_deploy_list_invoke_logs_remove(server: Server) -> None:
+    deployed = server.deploy("life", "def handler(event, context):\n    print('hey')\n    return event\n", memory=128)
+    assert server.call("life", [1]).result == [1]
+    listed = server.gateway.json("GET", "/v1/functions")
+    assert deployed["version"] in [f["version"] for f in listed]
+    assert [i["function"] for i in server.instances() if i["function"] == "life"] == ["life"]
+    assert b"\nhey\n" in server.gateway.request("GET", "/v1/functions/life/logs")[2]
+    assert server.gateway.request("DELETE", "/v1/functions/life")[0] == 204
+    with pytest.raises(ServiceError, match="Function not found: life") as caught:
+        server.call("life")
+    assert caught.value.status == 404
+    assert not (server.home / "logs" / "life.log").exists()
+
+
+def test_equal_content_has_an_equal_version_and_a_change_replaces_instances(server: Server) -> None:
+    first = server.deploy("change", "def handler(event, context):\n    return 1\n")
+    assert server.call("change").result == 1
+    assert server.deploy("change", "def handler(event, context):\n    return 1\n")["version"] == first["version"]
+    assert not server.call("change").detail["cold"], "an unchanged deployment keeps its instances"
+    second = server.deploy("change", "def handler(event, context):\n    return 2\n")
+    assert second["version"] != first["version"]
+    assert server.call("change").result == 2
+
+
+def test_the_envelope_tells_where_and_how_long(server: Server) -> None:
+    server.deploy("where", ECHO, accelerator="opencl:gpu")
+    detail = server.call("where", {"a": 1}).detail
+    assert detail["cold"] and detail["accelerator"] == "opencl:twin:0"
+    assert {"wait", "lease", "broker", "vm", "interpreter", "imports", "handler", "duration"} <= detail[
+        "timings_ms"
+    ].keys()
+    assert detail["instance"]["vmm_pid"] in server.children()
+    assert detail["instance"]["broker_pid"] in server.children()
+    devices = {d["id"]: d["held_by"] for d in server.gateway.json("GET", "/v1/devices")["devices"]}
+    assert devices["twin:0"] == detail["instance"]["id"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"handler": "nodot"}, "module.function"),
+        ({"handler": 3}, "module.function"),
+        ({"options": {"memory": 1}}, "between 64"),
+        ({"options": {"colour": 1}}, "unknown"),
+        ({"options": []}, "must be an object"),
+        ({"options": {"accelerator": "opencl:fpga"}}, "there is: opencl:intel:0, opencl:twin:0"),
+        ({"options": {"image": "missing"}}, "no image"),
+        ({"code": {}}, "BASE64"),
+        ({"code": {"zip": "%"}}, "not base64"),
+        ({"code": {"zip": b64encode(b"PK").decode()}}, "not a usable zip"),
+        ({"code": {"zip": zipped(lambda z: z.writestr("../../escape", "x"))}}, "not a relative path"),
+        ({"code": {"zip": zipped(lambda z: z.writestr("/etc/x", "x"))}}, "not a relative path"),
+        ({"code": {"zip": zipped(lambda z: z.writestr("a/.wh.b", "x"))}}, "no file may be called"),
+        ({"code": {"zip": zipped(link)}}, "not a plain file"),
+        ({"code": {"zip": zipped(lambda z: z.writestr("bomb", bytes(300 << 20)))}}, "unpacks to more than"),
+        ({"unknown": 1}, "keys handler, code and options"),
+    ],
+)
+def test_bad_deployments(server: Server, change: dict[str, Any], reason: str) -> None:
+    body = {**deployment({"function.py": ECHO}, "function.handler"), **change}
+    with pytest.raises(ServiceError, match=reason) as caught:
+        server.gateway.json("PUT", "/v1/functions/bad", body)
+    assert caught.value.status == 400
+    assert "bad" not in [f["name"] for f in server.gateway.json("GET", "/v1/functions")]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_with_a_name_twice(server: Server) -> None:
+    with pytest.raises(ServiceError, match="twice"):
+        server.gateway.json("PUT", "/v1/functions/bad", {"handler": "a.b", "code": {"zip": zipped(twice)}})
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"1", b"[" * 100000])
+def test_a_deployment_that_is_no_object(server: Server, body: bytes) -> None:
+    assert raw(server, "PUT", "/v1/functions/bad", body)[0] == 400
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a%2Fb", "x" * 65])
+def test_bad_names(server: Server, name: str) -> None:
+    status, _ = raw(server, "PUT", f"/v1/functions/{name}", json.dumps(deployment({}, "a.b")).encode())
+    assert status in (400, 404)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "localhost:1"}, 200),
+        ({"Host": "[::1]:80"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": "[bad"}, 403),
+        ({"Host": ""}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost:3000"}, 200),
+    ],
+)
+def test_host_and_origin(server: Server, headers: dict[str, str], status: int) -> None:
+    assert raw(server, "GET", "/v1/health", headers=headers)[0] == status
+
+
+def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(server: Server) -> None:
+    assert raw(server, "GET", "/v1/functions")[0] == 200
+    parts = urlsplit(server.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0, timeout=30)
+    connection.putrequest("POST", "/v1/functions/x:invoke")
+    connection.putheader("Content-Length", str(10 << 30))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_the_function_error_of_the_native_route(server: Server) -> None:
+    server.deploy("raise", "def handler(event, context):\n    print('before')\n    raise ValueError('no')\n")
+    with pytest.raises(FunctionError, match="ValueError: no") as caught:
+        server.call("raise")
+    assert "function.py" in caught.value.stack_trace[-1]
+    assert "before" in caught.value.__dict__["detail"]["log"]

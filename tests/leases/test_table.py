@@ -1,0 +1,145 @@
+"""The lease table: exclusive, first come first served, epochs, deadlines, reclaim of idle holders."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kasoku.leases.model import (
+    Device,
+    Expired,
+    Granted,
+    Lease,
+    NoSuchDeviceError,
+    Reclaim,
+    Refused,
+    StaleLeaseError,
+    Waiting,
+)
+from kasoku.leases.table import LeaseTable
+
+CPU = Device("intel:0", "opencl", "cpu", "a CPU")
+GPU = Device("nv:0", "opencl", "gpu", "a GPU")
+
+
+def ask(table: LeaseTable, owner: str, selector: str = "opencl", now: float = 0.0, wait: bool = True) -> list[object]:
+    return list(table.ask(owner, selector, now, wait=wait, deadline=now + 100, term=30))
+
+
+def granted(decisions: list[object]) -> Lease:
+    (decision,) = decisions
+    assert isinstance(decision, Granted)
+    return decision.lease
+
+
+def test_selectors() -> None:
+    for selector in ("opencl", "opencl:cpu", "opencl:intel", "opencl:intel:0"):
+        assert CPU.matches(selector)
+    for selector in ("cuda", "opencl:gpu", "opencl:intel:1", "opencl:nv"):
+        assert not CPU.matches(selector)
+
+
+def test_first_come_first_served() -> None:
+    table = LeaseTable([CPU])
+    first = granted(ask(table, "a"))
+    assert ask(table, "b") == [Waiting("b", 0)]
+    assert ask(table, "c") == [Waiting("c", 1)]
+    assert granted(list(table.release("intel:0", first.epoch, 1))).owner == "b"
+
+
+def test_refuse_answers_at_once_and_names_the_holder() -> None:
+    table = LeaseTable([CPU])
+    granted(ask(table, "a"))
+    (decision,) = ask(table, "b", wait=False)
+    assert isinstance(decision, Refused) and "opencl:intel:0 by a" in decision.reason
+    assert not table.queue
+
+
+def test_nobody_overtakes_the_line() -> None:
+    table = LeaseTable([CPU, GPU])
+    cpu = granted(ask(table, "a", "opencl:cpu"))
+    granted(ask(table, "b", "opencl:gpu"))
+    ask(table, "c", "opencl")
+    table.release("intel:0", cpu.epoch, 1)
+    assert table.leases["intel:0"].owner == "c"
+    (decision,) = ask(table, "d", "opencl:gpu", wait=False)
+    assert isinstance(decision, Refused)
+
+
+def test_an_idle_holder_is_asked_to_stop_once() -> None:
+    table = LeaseTable([CPU])
+    lease = granted(ask(table, "a"))
+    assert table.renew("intel:0", lease.epoch, 50, idle=True) == []
+    assert ask(table, "b") == [Waiting("b", 0), Reclaim(lease)]
+    assert ask(table, "c") == [Waiting("c", 1)]
+    assert table.renew("intel:0", lease.epoch, 50, idle=True) == []
+
+
+def test_a_busy_holder_is_asked_when_it_becomes_idle() -> None:
+    table = LeaseTable([CPU])
+    lease = granted(ask(table, "a"))
+    assert ask(table, "b") == [Waiting("b", 0)]
+    assert table.renew("intel:0", lease.epoch, 50, idle=True) == [Reclaim(lease)]
+
+
+def test_a_stale_holder_is_refused() -> None:
+    table = LeaseTable([CPU], first_epoch=7)
+    lease = granted(ask(table, "a"))
+    assert lease.epoch == 7
+    table.release("intel:0", lease.epoch, 1)
+    granted(ask(table, "b"))
+    with pytest.raises(StaleLeaseError):
+        table.release("intel:0", 7, 2)
+    with pytest.raises(StaleLeaseError):
+        table.renew("intel:0", 7, 9, idle=False)
+
+
+def test_deadlines() -> None:
+    table = LeaseTable([CPU])
+    lease = granted(ask(table, "a"))
+    ask(table, "b", now=10)
+    assert table.expire(29) == []
+    assert table.expire(30) == [Expired(lease)]
+    assert table.expire(31) == [], "told once"
+    assert "intel:0" in table.leases, "free only when the holder is gone"
+    (decision,) = table.expire(110)
+    assert isinstance(decision, Refused) and decision.owner == "b"
+
+
+def test_what_does_not_exist_is_refused_with_what_does() -> None:
+    table = LeaseTable([CPU])
+    with pytest.raises(NoSuchDeviceError, match="opencl:intel:0"):
+        table.check("opencl:gpu")
+    with pytest.raises(NoSuchDeviceError, match="no accelerator at all"):
+        LeaseTable([]).check("opencl")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["ask", "release", "idle", "busy", "cancel", "expire"]), st.integers(0, 5)),
+        max_size=60,
+    )
+)
+def test_any_sequence_keeps_the_invariants(steps: list[tuple[str, int]]) -> None:
+    table = LeaseTable([CPU, GPU])
+    last_epoch = 0
+    for now, (step, number) in enumerate(steps):
+        owner = f"o{number}"
+        mine = [lease for lease in table.leases.values() if lease.owner == owner]
+        if step == "ask" and not mine and all(r.owner != owner for r in table.queue):
+            ask(table, owner, ("opencl", "opencl:cpu", "opencl:gpu")[number % 3], now)
+        elif step == "release" and mine:
+            table.release(mine[0].device.id, mine[0].epoch, now)
+        elif step in ("idle", "busy") and mine:
+            table.renew(mine[0].device.id, mine[0].epoch, now + 30, idle=step == "idle")
+        elif step == "cancel":
+            table.cancel(owner)
+        elif step == "expire":
+            table.expire(now)
+        epochs = [lease.epoch for lease in table.leases.values()]
+        assert len(set(epochs)) == len(epochs)
+        assert all(lease.device.id == id for id, lease in table.leases.items())
+        assert max([last_epoch, *epochs]) >= last_epoch
+        last_epoch = max([last_epoch, *epochs])
+        for request in table.queue:
+            held = [d for d in table.devices.values() if d.matches(request.selector)]
+            assert all(d.id in table.leases for d in held), "nobody waits while a device is free"

@@ -1,0 +1,48 @@
+"""Options of a function: what is accepted, and that a refusal names the option and the reason."""
+
+from typing import Any
+
+import pytest
+
+from kasoku.sdk.errors import OptionError
+from kasoku.sdk.options import FunctionOptions, check_name, parse_options
+
+
+def test_defaults_and_round_trip() -> None:
+    options = parse_options({"accelerator": "opencl:intel:0", "requirements": ["numpy"], "env": {"B": "2", "A": "1"}})
+    assert options.env == (("A", "1"), ("B", "2"))
+    assert parse_options(options.to_json()) == options
+    assert parse_options({}) == FunctionOptions()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("memory", 1, "between 64"),
+        ("memory", "512", "not a whole number of MiB"),
+        ("memory", True, "not a whole number of MiB"),
+        ("timeout", float("nan"), "between"),
+        ("timeout", float("inf"), "between"),
+        ("accelerator", "cuda", "unknown API"),
+        ("accelerator", "opencl:", "of the form"),
+        ("lease", "steal", "wait, refuse"),
+        ("requirements", "numpy", "not a list"),
+        ("requirements", ["--index-url=x"], "not a requirement"),
+        ("requirements", ["a\nb"], "not a requirement"),
+        ("env", {"A=B": "x"}, "variable's name"),
+        ("env", {"A": 1}, "not a string"),
+        ("env", {"A": "x" * 40000}, "more than"),
+        ("image", "../x", "not an image's name"),
+        ("gpu", 1, "unknown"),
+    ],
+)
+def test_refused(option: str, value: Any, reason: str) -> None:
+    with pytest.raises(OptionError, match=reason) as caught:
+        parse_options({option: value})
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "x" * 65, None, 3, "é"])
+def test_bad_names(name: Any) -> None:
+    with pytest.raises(OptionError):
+        check_name(name)
