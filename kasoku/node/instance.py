@@ -56,7 +56,7 @@ class Instance:
         self._vm: Vm | None = None
         self._broker: Broker | None = None
         self._runner: RunnerProtocol | None = None
-        self._output: PipeReader | None = None
+        self._outputs: list[PipeReader] = []
         self._session: SessionMemory | None = None
         self._stopping: asyncio.Task[None] | None = None
 
@@ -91,19 +91,10 @@ class Instance:
 
     async def _bring_up(self) -> None:
         clock = _Clock(self.timings)
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        try:
-            self._output = PipeReader(read_end, self._log)
-            if self.lease:
-                self._session = SessionMemory.create(self.function.options.arena)
-                self._broker = await Broker.start(
-                    self._site.native, self.lease.device, self._session, self._site.home.leases, write_end
-                )
-                self._broker.exited.add_done_callback(lambda _: self._lose("its broker ended"))
-                clock.lap("broker_ms")
-            await self._boot(write_end)
-        finally:
-            close_all([write_end])
+        if self.lease:
+            await self._acquire(self.lease)
+            clock.lap("broker_ms")
+        await self._boot()
         assert self._vm and self._runner
         self._vm.ended.add_done_callback(lambda _: self._lose("its virtual machine ended"))
         await self._vm.running()
@@ -118,7 +109,26 @@ class Instance:
         clock.lap("imports_ms")
         self.timings["imports_ms"] = _plausible(ready.timings.get("imports_ms"), self.timings["imports_ms"])
 
-    async def _boot(self, output: int) -> None:
+    async def _acquire(self, lease: Lease) -> None:
+        self._session = SessionMemory.create(self.function.options.arena)
+        # A pipe of its own: the VM makes the one it writes to non-blocking, where `printf` of a kernel would lose text.
+        output = self._pipe()
+        try:
+            self._broker = await Broker.start(
+                self._site.native, lease.device, self._session, self._site.home.leases, output
+            )
+        finally:
+            close_all([output])
+        self._broker.exited.add_done_callback(lambda _: self._lose("its broker ended"))
+
+    def _pipe(self) -> int:
+        """The writing end of a new pipe into the function's log."""
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        self._outputs.append(PipeReader(read_end, self._log))
+        return write_end
+
+    async def _boot(self) -> None:
+        output = self._pipe()
         ours, theirs = socket.socketpair()
         stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         layers: list[tuple[int, int]] = []
@@ -141,7 +151,7 @@ class Instance:
             self._vm = await Vm.boot(self._site.native, plan, self._console)
         finally:
             theirs.close()
-            close_all([stdin, *(descriptor for descriptor, _ in layers)])
+            close_all([output, stdin, *(descriptor for descriptor, _ in layers)])
 
     def _init_message(self) -> dict[str, Any]:
         function = self.function
@@ -229,8 +239,8 @@ class Instance:
             await self.stop("an invocation was abandoned")
             raise
         duration_ms = (time.perf_counter() - start) * 1000
-        if self._output:
-            self._output.drain()
+        for output in self._outputs:
+            output.drain()
         report = f"Duration: {duration_ms:.2f} ms\tMemory Size: {options.memory} MB"
         if failure:
             report += f"\tError: {failure.error_type}"
@@ -262,8 +272,8 @@ class Instance:
         if self._runner:
             self._runner.close()
         await asyncio.gather(*(part.stop() for part in (self._vm, self._broker) if part))
-        if self._output:
-            self._output.close()
+        for output in self._outputs:
+            output.close()
         if self._session:
             self._session.close()
 

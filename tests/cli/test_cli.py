@@ -122,7 +122,9 @@ def test_without_a_server(tmp_path: Path) -> None:
 
 
 def test_remote_is_an_http_call(server: Server, project: Path) -> None:
-    code = f"import sys; sys.path.append({str(project)!r})\nimport tool as t\nprint(t.double.remote(4), t.double.local(5))"
+    code = (
+        f"import sys; sys.path.append({str(project)!r})\nimport tool as t\nd = t.double\nprint(d.remote(4), d.local(5))"
+    )
     env = {**os.environ, "PYTHONPATH": str(ROOT), "KASOKU_HOME": str(server.home)}
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True, timeout=60
