@@ -6,6 +6,7 @@ pub mod boot;
 pub mod channels;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod error;
 pub mod events;
 pub mod exec;
@@ -23,3 +24,5 @@ mod sys;
 pub mod tender;
 mod ticker;
 pub mod timings;
+
+pub use sys::inherited_descriptor;

@@ -111,3 +111,24 @@ pub fn forbid_dumps() -> io::Result<()> {
     let result = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Most memory that this process has had resident, guest memory included, MiB.
+pub fn peak_memory_mib() -> f64 {
+    // SAFETY: an all-zero rusage is valid, and the call fills it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = MaybeUninit::zeroed().assume_init();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        usage
+    };
+    usage.ru_maxrss as f64 / 1024.0
+}
+
+/// Takes over descriptor `number`, which the parent passed for this process to own. Once for each number.
+pub fn inherited_descriptor(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: reads a descriptor's flags; a number that is not open is an error.
+    if number < 3 || unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{number} is not an open descriptor")));
+    }
+    // SAFETY: it is open, is none of the standard streams, and the caller asks once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}

@@ -1,4 +1,5 @@
 //! Where the time of a start went.
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 pub struct Timings {
@@ -23,6 +24,11 @@ impl Timings {
 
     pub fn elapsed_us(&self) -> u64 {
         self.begin.elapsed().as_micros() as u64
+    }
+
+    /// Microseconds from the beginning to the end of each phase.
+    pub fn phases_us(&self) -> BTreeMap<&'static str, u64> {
+        self.marks.iter().copied().collect()
     }
 
     /// `{"memory_us": 120, ...}`: microseconds from the beginning to the end of each phase.

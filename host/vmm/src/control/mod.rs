@@ -1,0 +1,205 @@
+//! `kasoku-vmm`: the same machine as `kasoku exec`, driven by a node agent over a socket.
+//!
+//! The agent sends `boot` with the guest's descriptors, and may then send `signal`, `stats` and `stop`; the VMM sends
+//! `started`, `console`, `stats` and, last, `exited` or `fault`. It ends when the guest or the socket does.
+mod frames;
+mod messages;
+
+pub use frames::{FrameError, FrameReader, MAX_FRAME, encode};
+pub use messages::{Boot, FaultKind, FromAgent, RegionIndices, ToAgent};
+
+use crate::error::Error;
+use crate::events::{Event, Events};
+use crate::exec::NativeFiles;
+use crate::guest::Watcher;
+use crate::kvm::KvmTender;
+use crate::machine::Machine;
+use crate::outcome::Outcome;
+use crate::sys;
+use crate::timings::Timings;
+use kasoku_jail::policies::CONTROL;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// Signals that end this process after it has told the agent.
+const FATAL: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// Why the session ended without the guest's doing.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("the control socket closed")]
+    Closed,
+    #[error("the agent broke the protocol: {0}")]
+    Protocol(String),
+    #[error(transparent)]
+    Boot(#[from] Error),
+    #[error("{0}")]
+    Platform(String),
+}
+
+/// Serves one agent and its one guest.
+pub fn run(socket: OwnedFd, native: &NativeFiles) {
+    let mut session = Session { socket, reader: FrameReader::default(), timings: Timings::new() };
+    let last = match session.serve(native) {
+        Ok(outcome) => farewell(outcome),
+        Err(SessionError::Closed) => return,
+        Err(error) => {
+            let kind = if matches!(error, SessionError::Boot(_)) { FaultKind::Boot } else { FaultKind::Vmm };
+            ToAgent::Fault { kind, message: error.to_string(), report: String::new() }
+        }
+    };
+    // The agent may be gone; there is nobody else to tell.
+    let _ = session.send(&last);
+}
+
+fn farewell(outcome: Outcome) -> ToAgent {
+    match outcome {
+        Outcome::Exited { status } => ToAgent::Exited { status, peak_memory_mib: sys::peak_memory_mib() },
+        Outcome::Panic { report } => {
+            ToAgent::Fault { kind: FaultKind::Guest, message: "the library OS failed".to_owned(), report }
+        }
+        Outcome::Fault { reason, report } => ToAgent::Fault { kind: FaultKind::Guest, message: reason, report },
+        // As a process that was killed.
+        Outcome::Stopped => ToAgent::Exited { status: libc::SIGKILL as u32, peak_memory_mib: sys::peak_memory_mib() },
+    }
+}
+
+struct Session {
+    socket: OwnedFd,
+    reader: FrameReader,
+    timings: Timings,
+}
+
+impl Session {
+    fn serve(&mut self, native: &NativeFiles) -> Result<Outcome, SessionError> {
+        let platform = |what: &str, e: &dyn std::fmt::Display| SessionError::Platform(format!("{what}: {e}"));
+        let signals = sys::signal_descriptor(&FATAL).map_err(|e| platform("cannot take signals", &e))?;
+        let events = Arc::new(Events::new().map_err(|e| platform("cannot make an event queue", &e))?);
+        let libos = native.required("kasoku-libos").map_err(|e| platform("no library OS", &e))?;
+        let libos = File::open(&libos).map_err(|e| platform("cannot open the library OS", &e))?;
+        // While the agent gathers what the guest consists of.
+        let mut tender = KvmTender::new().map_err(Error::from)?;
+        self.timings.mark("vm");
+        let boot = match self.receive()? {
+            FromAgent::Boot(boot) => boot,
+            _ => return Err(SessionError::Protocol("the first message is not `boot`".to_owned())),
+        };
+        let watcher = Box::new(QueueWatcher { events: events.clone() });
+        let spec = boot.into_specification(self.reader.take_descriptors(), libos, watcher)?;
+        self.timings.mark("boot_message");
+        let machine = Machine::new(&mut tender, spec, &mut self.timings)?;
+        drop(tender);
+        sys::forbid_dumps().map_err(|e| platform("cannot protect this process", &e))?;
+        kasoku_jail::apply(&CONTROL).map_err(|e| platform("jail", &e))?;
+        self.timings.mark("jail");
+        machine.run();
+        self.supervise(&machine, &events, &signals)
+    }
+
+    fn supervise(&mut self, machine: &Machine, events: &Events, signals: &OwnedFd) -> Result<Outcome, SessionError> {
+        loop {
+            let mut fds = [
+                PollFd::new(&self.socket, PollFlags::IN),
+                PollFd::from_borrowed_fd(events.fd(), PollFlags::IN),
+                PollFd::new(signals, PollFlags::IN),
+            ];
+            match poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(SessionError::Platform(format!("cannot wait: {errno}"))),
+            }
+            let socket_ready = !fds[0].revents().is_empty();
+            for event in events.take() {
+                match event {
+                    Event::Started => {
+                        self.timings.mark("libos");
+                        let libos_ms = self.timings.elapsed_us() as f64 / 1000.0;
+                        self.send(&ToAgent::Started { libos_ms, phases_us: self.timings.phases_us() })?;
+                    }
+                    Event::Console(text) => self.send(&ToAgent::Console { text })?,
+                    Event::Ended(outcome) => return Ok(outcome),
+                }
+            }
+            if let Some(signal) = sys::read_signals(signals.as_fd()).first() {
+                return Err(SessionError::Platform(format!("the VMM was ended by signal {signal}")));
+            }
+            if socket_ready {
+                self.reader.fill(self.socket.as_fd()).map_err(SessionError::from)?;
+                while let Some(message) = self.reader.next::<FromAgent>()? {
+                    self.act(machine, message)?;
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, machine: &Machine, message: FromAgent) -> Result<(), SessionError> {
+        match message {
+            FromAgent::Boot(_) => Err(SessionError::Protocol("a second `boot`".to_owned())),
+            FromAgent::Stop => {
+                machine.guest().stop();
+                Ok(())
+            }
+            FromAgent::Signal { number } => {
+                machine.guest().signal(number);
+                Ok(())
+            }
+            FromAgent::Stats => {
+                let idle_ns = machine.guest().page(0).idle_ns();
+                self.send(&ToAgent::Stats { peak_memory_mib: sys::peak_memory_mib(), idle_ns })
+            }
+        }
+    }
+
+    /// The next message, waited for.
+    fn receive(&mut self) -> Result<FromAgent, SessionError> {
+        loop {
+            if let Some(message) = self.reader.next::<FromAgent>()? {
+                return Ok(message);
+            }
+            self.reader.fill(self.socket.as_fd())?;
+        }
+    }
+
+    fn send(&self, message: &ToAgent) -> Result<(), SessionError> {
+        let frame = encode(message);
+        let mut rest = frame.as_slice();
+        while !rest.is_empty() {
+            match send(&self.socket, rest, SendFlags::NOSIGNAL) {
+                Ok(n) => rest = &rest[n..],
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(SessionError::Closed),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<FrameError> for SessionError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Closed => Self::Closed,
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+struct QueueWatcher {
+    events: Arc<Events>,
+}
+
+impl Watcher for QueueWatcher {
+    fn console(&self, text: &str) {
+        self.events.push(Event::Console(text.to_owned()));
+    }
+
+    fn started(&self) {
+        self.events.push(Event::Started);
+    }
+
+    fn ended(&self, outcome: Outcome) {
+        self.events.push(Event::Ended(outcome));
+    }
+}
