@@ -11,6 +11,8 @@ mod process;
 #[cfg(target_os = "none")]
 mod signal;
 #[cfg(target_os = "none")]
+mod site;
+#[cfg(target_os = "none")]
 mod system;
 #[cfg(target_os = "none")]
 pub mod table;
@@ -76,9 +78,13 @@ mod entry {
     }
 
     /// From the entry code. 0: registers go back as after `syscall` (rcx and r11 are lost); 1: all of them.
-    pub extern "C" fn enter(regs: &mut Regs) -> u32 {
+    /// `trapped`: by a `syscall` instruction, not by the jump that one has become.
+    pub extern "C" fn enter(regs: &mut Regs, trapped: u32) -> u32 {
         let thread = sched::current();
         let number = regs.origin;
+        if trapped != 0 {
+            super::site::trapped(&thread.space(), regs.rip, number);
+        }
         let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
         let context = Context { thread, process: &thread.process, regs: Cell::new(*regs), replaced: Cell::new(false) };
         let call = trace::begin(number, &args);
