@@ -57,7 +57,7 @@ demo: setup
 	$(BIN)/python examples/demo.py
 
 bench: setup
-	$(BIN)/python benchmarks/all.py
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf target build dist kasoku/_native $(VENV)

@@ -2,7 +2,6 @@
 use super::node::{Meta, Node};
 use super::stat::Kind;
 use crate::errno::{Errno, Result};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 bitflags::bitflags! {
@@ -21,7 +20,7 @@ pub struct Caller {
     pub uid: u32,
     pub gid: u32,
     /// Supplementary groups.
-    pub groups: Arc<Vec<u32>>,
+    pub groups: Vec<u32>,
 }
 
 impl Caller {

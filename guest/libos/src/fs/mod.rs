@@ -7,10 +7,13 @@
 pub mod access;
 pub mod cache;
 pub mod data;
+pub mod dev;
 pub mod devices;
 pub mod directory;
 pub mod entry;
+pub mod erofs;
 pub mod file;
+pub mod host;
 pub mod locks;
 pub mod lower;
 pub mod mount;
@@ -19,6 +22,7 @@ pub mod opened;
 pub mod ops;
 pub mod pages;
 pub mod setup;
+pub mod special;
 pub mod stat;
 pub mod table;
 pub mod union;
@@ -34,5 +38,5 @@ pub use walk::{FsContext, Walk};
 
 /// The time that files get.
 pub fn now() -> Time {
-    Time::from_ns(0)
+    Time::from_ns(crate::time::realtime_ns())
 }

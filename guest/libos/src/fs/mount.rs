@@ -43,6 +43,11 @@ impl FsType {
         }
     }
 
+    /// Whether `df` shows a size for it.
+    pub fn is_storage(self) -> bool {
+        !matches!(self, FsType::Proc | FsType::Sysfs | FsType::DevPts)
+    }
+
     /// Whether reads move the access time ("relatime").
     pub fn keeps_access_times(self) -> bool {
         matches!(self, FsType::Tmpfs | FsType::DevTmpfs)

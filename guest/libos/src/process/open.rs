@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 /// Who the program is for file permissions.
 pub fn caller(process: &Process) -> Caller {
     let credentials = process.credentials.lock();
-    Caller { uid: credentials.euid, gid: credentials.egid, groups: Arc::new(credentials.groups.clone()) }
+    Caller { uid: credentials.euid, gid: credentials.egid, groups: credentials.groups.clone() }
 }
 
 /// The executable at a path, seen from the program's working directory: EACCES when it may not be executed.

@@ -3,15 +3,27 @@
 //! `table` says which system calls there are, how far each is supported and who handles it; the other files hold the
 //! handlers, one area each.
 #[cfg(target_os = "none")]
+mod attributes;
+#[cfg(target_os = "none")]
+mod descriptor;
+#[cfg(target_os = "none")]
+mod directory;
+#[cfg(target_os = "none")]
 mod identity;
 #[cfg(target_os = "none")]
 mod memory;
+#[cfg(target_os = "none")]
+mod names;
+#[cfg(target_os = "none")]
+mod open;
+#[cfg(target_os = "none")]
+mod paths;
 #[cfg(target_os = "none")]
 mod process;
 #[cfg(target_os = "none")]
 mod signal;
 #[cfg(target_os = "none")]
-mod site;
+mod stat;
 #[cfg(target_os = "none")]
 mod system;
 #[cfg(target_os = "none")]
@@ -24,6 +36,10 @@ mod time;
 mod timer;
 #[cfg(target_os = "none")]
 pub mod trace;
+#[cfg(target_os = "none")]
+mod transfer;
+#[cfg(target_os = "none")]
+mod xattr;
 
 #[cfg(target_os = "none")]
 pub use entry::{Context, Handler, before_return, enter};
@@ -46,7 +62,7 @@ mod entry {
     pub struct Context<'a> {
         pub thread: &'a Thread,
         pub process: &'a Arc<Process>,
-        regs: &'a Cell<Regs>,
+        regs: Cell<Regs>,
         /// The registers were replaced as a whole: all of them go back, rcx and r11 too.
         replaced: Cell<bool>,
     }
@@ -78,16 +94,11 @@ mod entry {
     }
 
     /// From the entry code. 0: registers go back as after `syscall` (rcx and r11 are lost); 1: all of them.
-    /// `trapped`: by a `syscall` instruction, not by the jump that one has become.
-    pub extern "C" fn enter(regs: &mut Regs, trapped: u32) -> u32 {
+    pub extern "C" fn enter(regs: &mut Regs) -> u32 {
         let thread = sched::current();
         let number = regs.origin;
-        if trapped != 0 {
-            super::site::trapped(&thread.space(), regs.rip, number);
-        }
         let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
-        let cell = Cell::from_mut(regs);
-        let context = Context { thread, process: &thread.process, regs: cell, replaced: Cell::new(false) };
+        let context = Context { thread, process: &thread.process, regs: Cell::new(*regs), replaced: Cell::new(false) };
         let call = trace::begin(number, &args);
         let result = match table::find(number) {
             Some(handler) => handler(&context, &args),
@@ -95,8 +106,9 @@ mod entry {
         };
         trace::end(call, &result);
         let mut interrupted = None;
-        let replaced = context.replaced.get();
-        if !replaced {
+        if context.replaced.get() {
+            *regs = context.regs.get();
+        } else {
             match result {
                 Ok(value) => regs.rax = value as u64,
                 Err(errno @ (Errno::RESTART | Errno::RESTART_NO_HANDLER)) => interrupted = Some((number, errno)),
@@ -104,7 +116,7 @@ mod entry {
             }
         }
         before_return(regs, interrupted);
-        u32::from(replaced)
+        u32::from(context.replaced.get())
     }
 
     /// What is due before a thread goes back to its program: events of the host, its own end, signals.

@@ -9,8 +9,8 @@ pub struct NativeFiles {
 }
 
 impl NativeFiles {
-    /// `explicit` (--native-dir) alone, or else relative to this executable: beside it, where `share/kasoku/native-dir`
-    /// says (an editable install), in the Python package of the same environment, in a source tree.
+    /// `explicit` (--native-dir) alone, or else relative to this executable: beside it, where the file `kasoku.native`
+    /// beside it says (an editable install), in the Python package of the same environment, in a source tree.
     pub fn find(explicit: Option<&Path>) -> Result<Self, Failure> {
         if let Some(dir) = explicit {
             return Ok(Self { dirs: vec![dir.to_owned()] });
@@ -18,16 +18,15 @@ impl NativeFiles {
         let exe = std::env::current_exe().map_err(|e| Failure::new(format!("cannot find this executable: {e}")))?;
         let bin = exe.parent().unwrap_or(Path::new("/")).to_owned();
         let mut dirs = vec![bin.clone()];
-        if let Ok(text) = std::fs::read_to_string(bin.join("../share/kasoku/native-dir")) {
+        if let Ok(text) = std::fs::read_to_string(bin.join("kasoku.native")) {
             dirs.push(PathBuf::from(text.trim_end_matches('\n')));
         }
         let packages = std::fs::read_dir(bin.join("../lib")).into_iter().flatten().flatten();
-        dirs.extend(packages.filter(|entry| entry.file_name().to_string_lossy().starts_with("python3")).flat_map(
-            |entry| {
-                // Debian's own Python keeps packages under another name.
-                ["site-packages", "dist-packages"].map(|kind| entry.path().join(kind).join("kasoku/_native"))
-            },
-        ));
+        dirs.extend(
+            packages
+                .filter(|entry| entry.file_name().to_string_lossy().starts_with("python3"))
+                .map(|entry| entry.path().join("site-packages/kasoku/_native")),
+        );
         dirs.push(bin.join("../x86_64-unknown-none/release"));
         Ok(Self { dirs })
     }

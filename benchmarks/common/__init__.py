@@ -1,1 +1,0 @@
-"""What all benchmarks share: interleaved sampling, reports, and the programs that are compared."""
