@@ -1,8 +1,8 @@
 //! Building descriptors.
 use alloc::vec::Vec;
 
-use kasoku_abi::accel::command::{BODY_LEN, Descriptor, INLINE_WAITS};
-use kasoku_abi::accel::{Id, NO_ID, Range};
+use kasoku_abi::accel::command::{BODY_LEN, Descriptor, FLAG_BLOCKING, FLAG_REPLY, INLINE_WAITS};
+use kasoku_abi::accel::{Id, Range};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::session::{Full, Session};
@@ -71,15 +71,21 @@ impl<'s> Command<'s> {
         session.submit(self)
     }
 
-    /// Submits the command and waits for its answer.
-    pub fn call(self) -> Result<crate::Answer, crate::Gone> {
+    /// Submits the command, which will be answered.
+    pub fn start(self) -> Result<crate::Call<'s>, crate::Gone> {
         let session = self.session;
-        session.call(self)
+        session.start(self)
     }
 
-    /// Whether an event was asked for.
-    pub fn has_event(&self) -> bool {
-        self.descriptor.event != NO_ID
+    /// Submits the command and waits for its answer.
+    pub fn call(self) -> Result<crate::Answer, crate::Gone> {
+        self.start()?.wait()
+    }
+
+    /// Asks for the answer of an enqueued command only when the device has completed it.
+    pub fn blocking(mut self) -> Self {
+        self.descriptor.flags |= FLAG_BLOCKING | FLAG_REPLY;
+        self
     }
 }
 

@@ -46,7 +46,7 @@ mod tests {
         // SAFETY: every pointer is freed once, with its layout.
         unsafe {
             let first = heap.alloc(layout);
-            assert!(!first.is_null() && first.addr() % 64 == 0);
+            assert!(!first.is_null() && first.addr().is_multiple_of(64));
             first.write_bytes(7, layout.size());
             heap.dealloc(first, layout);
             assert_eq!(heap.alloc(layout), first);

@@ -21,5 +21,5 @@ pub mod sys;
 pub mod transport;
 
 pub use command::Command;
-pub use session::{Full, Gone, Session};
+pub use session::{Call, Full, Gone, Session};
 pub use shared::Answer;

@@ -55,6 +55,28 @@ pub struct Session {
     parking: Parking,
 }
 
+/// A submitted command whose answer has not been looked at.
+#[must_use = "the answer's slot is free only after `wait`"]
+#[derive(Debug)]
+pub struct Call<'s> {
+    session: &'s Session,
+    slot: u32,
+    sequence: u32,
+}
+
+impl Call<'_> {
+    /// Waits for the answer.
+    pub fn wait(self) -> Result<Answer, Gone> {
+        let session = self.session;
+        let answered = || session.shared.reply_sequence(self.slot) == self.sequence;
+        let poll_ns = session.poll_ns.load(Ordering::Relaxed);
+        let result = session.parking.wait(&session.shared, &*session.transport, poll_ns, false, answered);
+        let answer = session.shared.answer(self.slot);
+        session.slots.release(self.slot);
+        result.map(|()| answer)
+    }
+}
+
 impl core::fmt::Debug for Session {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Session").field("shared", &self.shared).finish_non_exhaustive()
@@ -98,9 +120,9 @@ impl Session {
         self.shared.arena_len()
     }
 
-    /// Bytes of the longest range that could be taken now.
-    pub fn arena_longest(&self) -> u64 {
-        self.arena.lock().longest()
+    /// Bytes of the arena that are free, in however many pieces.
+    pub fn arena_free(&self) -> u64 {
+        self.arena.lock().free_bytes()
     }
 
     /// Whether the broker still serves.
@@ -136,20 +158,15 @@ impl Session {
         self.shared.range_of(address, len)
     }
 
-    /// Submits `command` and waits for its answer.
-    pub(crate) fn call(&self, mut command: Command<'_>) -> Result<Answer, Gone> {
+    /// Submits `command`, which will be answered.
+    pub(crate) fn start(&self, mut command: Command<'_>) -> Result<Call<'_>, Gone> {
         let slot = self.slots.acquire();
         let sequence = self.shared.reply_sequence(slot).wrapping_add(1);
         command.descriptor.flags |= FLAG_REPLY;
         command.descriptor.reply_slot = slot;
         command.descriptor.reply_sequence = sequence;
         self.submit(command).inspect_err(|_| self.slots.release(slot))?;
-        let answered = || self.shared.reply_sequence(slot) == sequence;
-        let poll_ns = self.poll_ns.load(Ordering::Relaxed);
-        let result = self.parking.wait(&self.shared, &*self.transport, poll_ns, false, answered);
-        let answer = self.shared.answer(slot);
-        self.slots.release(slot);
-        result.map(|()| answer)
+        Ok(Call { session: self, slot, sequence })
     }
 
     /// Publishes `command`; its payload is taken back once the broker has read it.

@@ -1,0 +1,249 @@
+//! Names of the OpenCL headers that this library uses, with their values (Khronos `cl.h`, `cl_ext.h`), and the structures
+//! whose layout programs know.
+use zerocopy::{Immutable, IntoBytes};
+
+/// The version that this library implements, as `cl_version` and as text.
+pub const VERSION: u32 = 3 << 22;
+pub const VERSION_TEXT: &[u8] = b"OpenCL 3.0 Kasoku";
+
+/// `cl_name_version`.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+pub struct NameVersion {
+    pub version: u32,
+    pub name: [u8; 64],
+}
+
+pub const CL_PLATFORM_NOT_FOUND_KHR: i32 = -1001;
+pub const CL_INVALID_GL_SHAREGROUP_REFERENCE_KHR: i32 = -1000;
+pub const CL_INVALID_PROPERTY: i32 = -64;
+pub const CL_INVALID_BUFFER_SIZE: i32 = -61;
+pub const CL_INVALID_GL_OBJECT: i32 = -60;
+pub const CL_INVALID_OPERATION: i32 = -59;
+pub const CL_INVALID_EVENT: i32 = -58;
+pub const CL_INVALID_EVENT_WAIT_LIST: i32 = -57;
+pub const CL_INVALID_GLOBAL_OFFSET: i32 = -56;
+pub const CL_INVALID_WORK_ITEM_SIZE: i32 = -55;
+pub const CL_INVALID_WORK_GROUP_SIZE: i32 = -54;
+pub const CL_INVALID_WORK_DIMENSION: i32 = -53;
+pub const CL_INVALID_KERNEL_ARGS: i32 = -52;
+pub const CL_INVALID_ARG_SIZE: i32 = -51;
+pub const CL_INVALID_ARG_VALUE: i32 = -50;
+pub const CL_INVALID_ARG_INDEX: i32 = -49;
+pub const CL_INVALID_KERNEL: i32 = -48;
+pub const CL_INVALID_KERNEL_NAME: i32 = -46;
+pub const CL_INVALID_PROGRAM_EXECUTABLE: i32 = -45;
+pub const CL_INVALID_PROGRAM: i32 = -44;
+pub const CL_INVALID_BINARY: i32 = -42;
+pub const CL_INVALID_SAMPLER: i32 = -41;
+pub const CL_INVALID_MEM_OBJECT: i32 = -38;
+pub const CL_INVALID_HOST_PTR: i32 = -37;
+pub const CL_INVALID_COMMAND_QUEUE: i32 = -36;
+pub const CL_INVALID_QUEUE_PROPERTIES: i32 = -35;
+pub const CL_INVALID_CONTEXT: i32 = -34;
+pub const CL_INVALID_DEVICE: i32 = -33;
+pub const CL_INVALID_PLATFORM: i32 = -32;
+pub const CL_INVALID_DEVICE_TYPE: i32 = -31;
+pub const CL_INVALID_VALUE: i32 = -30;
+pub const CL_KERNEL_ARG_INFO_NOT_AVAILABLE: i32 = -19;
+pub const CL_LINKER_NOT_AVAILABLE: i32 = -16;
+pub const CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST: i32 = -14;
+pub const CL_MISALIGNED_SUB_BUFFER_OFFSET: i32 = -13;
+pub const CL_MAP_FAILURE: i32 = -12;
+pub const CL_BUILD_PROGRAM_FAILURE: i32 = -11;
+pub const CL_MEM_COPY_OVERLAP: i32 = -8;
+pub const CL_PROFILING_INFO_NOT_AVAILABLE: i32 = -7;
+pub const CL_OUT_OF_HOST_MEMORY: i32 = -6;
+pub const CL_OUT_OF_RESOURCES: i32 = -5;
+pub const CL_MEM_OBJECT_ALLOCATION_FAILURE: i32 = -4;
+pub const CL_COMPILER_NOT_AVAILABLE: i32 = -3;
+pub const CL_DEVICE_NOT_AVAILABLE: i32 = -2;
+pub const CL_DEVICE_NOT_FOUND: i32 = -1;
+pub const CL_SUCCESS: i32 = 0;
+
+pub const CL_BUFFER_CREATE_TYPE_REGION: u32 = 0x1220;
+
+pub const CL_BUILD_NONE: i32 = -1;
+pub const CL_BUILD_SUCCESS: i32 = 0;
+
+pub const CL_COMMAND_NDRANGE_KERNEL: u32 = 0x11f0;
+pub const CL_COMMAND_TASK: u32 = 0x11f1;
+pub const CL_COMMAND_READ_BUFFER: u32 = 0x11f3;
+pub const CL_COMMAND_WRITE_BUFFER: u32 = 0x11f4;
+pub const CL_COMMAND_COPY_BUFFER: u32 = 0x11f5;
+pub const CL_COMMAND_MAP_BUFFER: u32 = 0x11fb;
+pub const CL_COMMAND_UNMAP_MEM_OBJECT: u32 = 0x11fd;
+pub const CL_COMMAND_MARKER: u32 = 0x11fe;
+pub const CL_COMMAND_READ_BUFFER_RECT: u32 = 0x1201;
+pub const CL_COMMAND_WRITE_BUFFER_RECT: u32 = 0x1202;
+pub const CL_COMMAND_COPY_BUFFER_RECT: u32 = 0x1203;
+pub const CL_COMMAND_USER: u32 = 0x1204;
+pub const CL_COMMAND_BARRIER: u32 = 0x1205;
+pub const CL_COMMAND_MIGRATE_MEM_OBJECTS: u32 = 0x1206;
+pub const CL_COMMAND_FILL_BUFFER: u32 = 0x1207;
+
+pub const CL_COMPLETE: i32 = 0x0;
+
+pub const CL_CONTEXT_REFERENCE_COUNT: u32 = 0x1080;
+pub const CL_CONTEXT_DEVICES: u32 = 0x1081;
+pub const CL_CONTEXT_PROPERTIES: u32 = 0x1082;
+pub const CL_CONTEXT_NUM_DEVICES: u32 = 0x1083;
+pub const CL_CONTEXT_PLATFORM: u64 = 0x1084;
+pub const CL_CONTEXT_INTEROP_USER_SYNC: u64 = 0x1085;
+
+pub const CL_DEVICE_TYPE_DEFAULT: u64 = 1 << 0;
+pub const CL_DEVICE_TYPE_CPU: u64 = 1 << 1;
+pub const CL_DEVICE_TYPE_GPU: u64 = 1 << 2;
+pub const CL_DEVICE_TYPE_ACCELERATOR: u64 = 1 << 3;
+pub const CL_DEVICE_TYPE_CUSTOM: u64 = 1 << 4;
+pub const CL_DEVICE_TYPE: u32 = 0x1000;
+pub const CL_DEVICE_MAX_WORK_GROUP_SIZE: u32 = 0x1004;
+pub const CL_DEVICE_MAX_WORK_ITEM_SIZES: u32 = 0x1005;
+pub const CL_DEVICE_MAX_READ_IMAGE_ARGS: u32 = 0x100e;
+pub const CL_DEVICE_MAX_WRITE_IMAGE_ARGS: u32 = 0x100f;
+pub const CL_DEVICE_MAX_MEM_ALLOC_SIZE: u32 = 0x1010;
+pub const CL_DEVICE_IMAGE2D_MAX_WIDTH: u32 = 0x1011;
+pub const CL_DEVICE_IMAGE2D_MAX_HEIGHT: u32 = 0x1012;
+pub const CL_DEVICE_IMAGE3D_MAX_WIDTH: u32 = 0x1013;
+pub const CL_DEVICE_IMAGE3D_MAX_HEIGHT: u32 = 0x1014;
+pub const CL_DEVICE_IMAGE3D_MAX_DEPTH: u32 = 0x1015;
+pub const CL_DEVICE_IMAGE_SUPPORT: u32 = 0x1016;
+pub const CL_DEVICE_MAX_SAMPLERS: u32 = 0x1018;
+pub const CL_DEVICE_MEM_BASE_ADDR_ALIGN: u32 = 0x1019;
+pub const CL_DEVICE_EXECUTION_CAPABILITIES: u32 = 0x1029;
+pub const CL_DEVICE_QUEUE_ON_HOST_PROPERTIES: u32 = 0x102a;
+pub const CL_DEVICE_VERSION: u32 = 0x102f;
+pub const CL_DEVICE_EXTENSIONS: u32 = 0x1030;
+pub const CL_DEVICE_PLATFORM: u32 = 0x1031;
+pub const CL_DEVICE_LINKER_AVAILABLE: u32 = 0x103e;
+pub const CL_DEVICE_BUILT_IN_KERNELS: u32 = 0x103f;
+pub const CL_DEVICE_IMAGE_MAX_BUFFER_SIZE: u32 = 0x1040;
+pub const CL_DEVICE_IMAGE_MAX_ARRAY_SIZE: u32 = 0x1041;
+pub const CL_DEVICE_PARENT_DEVICE: u32 = 0x1042;
+pub const CL_DEVICE_PARTITION_MAX_SUB_DEVICES: u32 = 0x1043;
+pub const CL_DEVICE_PARTITION_PROPERTIES: u32 = 0x1044;
+pub const CL_DEVICE_PARTITION_AFFINITY_DOMAIN: u32 = 0x1045;
+pub const CL_DEVICE_PARTITION_TYPE: u32 = 0x1046;
+pub const CL_DEVICE_REFERENCE_COUNT: u32 = 0x1047;
+pub const CL_DEVICE_IMAGE_PITCH_ALIGNMENT: u32 = 0x104a;
+pub const CL_DEVICE_IMAGE_BASE_ADDRESS_ALIGNMENT: u32 = 0x104b;
+pub const CL_DEVICE_MAX_READ_WRITE_IMAGE_ARGS: u32 = 0x104c;
+pub const CL_DEVICE_QUEUE_ON_DEVICE_PROPERTIES: u32 = 0x104e;
+pub const CL_DEVICE_QUEUE_ON_DEVICE_PREFERRED_SIZE: u32 = 0x104f;
+pub const CL_DEVICE_QUEUE_ON_DEVICE_MAX_SIZE: u32 = 0x1050;
+pub const CL_DEVICE_MAX_ON_DEVICE_QUEUES: u32 = 0x1051;
+pub const CL_DEVICE_MAX_ON_DEVICE_EVENTS: u32 = 0x1052;
+pub const CL_DEVICE_SVM_CAPABILITIES: u32 = 0x1053;
+pub const CL_DEVICE_MAX_PIPE_ARGS: u32 = 0x1055;
+pub const CL_DEVICE_PIPE_MAX_ACTIVE_RESERVATIONS: u32 = 0x1056;
+pub const CL_DEVICE_PIPE_MAX_PACKET_SIZE: u32 = 0x1057;
+pub const CL_DEVICE_IL_VERSION: u32 = 0x105b;
+pub const CL_DEVICE_NUMERIC_VERSION: u32 = 0x105e;
+pub const CL_DEVICE_EXTENSIONS_WITH_VERSION: u32 = 0x1060;
+pub const CL_DEVICE_BUILT_IN_KERNELS_WITH_VERSION: u32 = 0x1062;
+pub const CL_DEVICE_OPENCL_C_FEATURES: u32 = 0x106f;
+pub const CL_DEVICE_DEVICE_ENQUEUE_CAPABILITIES: u32 = 0x1070;
+pub const CL_DEVICE_PIPE_SUPPORT: u32 = 0x1071;
+pub const CL_DEVICE_TYPE_ALL: u64 = 0xffffffff;
+
+pub const CL_EVENT_COMMAND_QUEUE: u32 = 0x11d0;
+pub const CL_EVENT_COMMAND_TYPE: u32 = 0x11d1;
+pub const CL_EVENT_REFERENCE_COUNT: u32 = 0x11d2;
+pub const CL_EVENT_COMMAND_EXECUTION_STATUS: u32 = 0x11d3;
+pub const CL_EVENT_CONTEXT: u32 = 0x11d4;
+
+pub const CL_EXEC_KERNEL: u64 = 1 << 0;
+
+pub const CL_KERNEL_FUNCTION_NAME: u32 = 0x1190;
+pub const CL_KERNEL_NUM_ARGS: u32 = 0x1191;
+pub const CL_KERNEL_REFERENCE_COUNT: u32 = 0x1192;
+pub const CL_KERNEL_CONTEXT: u32 = 0x1193;
+pub const CL_KERNEL_PROGRAM: u32 = 0x1194;
+pub const CL_KERNEL_ATTRIBUTES: u32 = 0x1195;
+pub const CL_KERNEL_ARG_ADDRESS_QUALIFIER: u32 = 0x1196;
+pub const CL_KERNEL_ARG_TYPE_NAME: u32 = 0x1198;
+pub const CL_KERNEL_ARG_NAME: u32 = 0x119a;
+pub const CL_KERNEL_ARG_ADDRESS_GLOBAL: u32 = 0x119b;
+pub const CL_KERNEL_ARG_ADDRESS_LOCAL: u32 = 0x119c;
+pub const CL_KERNEL_ARG_ADDRESS_CONSTANT: u32 = 0x119d;
+pub const CL_KERNEL_WORK_GROUP_SIZE: u32 = 0x11b0;
+pub const CL_KERNEL_COMPILE_WORK_GROUP_SIZE: u32 = 0x11b1;
+
+pub const CL_MAP_READ: u64 = 1 << 0;
+pub const CL_MAP_WRITE: u64 = 1 << 1;
+pub const CL_MAP_WRITE_INVALIDATE_REGION: u64 = 1 << 2;
+
+pub const CL_MEM_READ_WRITE: u64 = 1 << 0;
+pub const CL_MEM_WRITE_ONLY: u64 = 1 << 1;
+pub const CL_MEM_READ_ONLY: u64 = 1 << 2;
+pub const CL_MEM_USE_HOST_PTR: u64 = 1 << 3;
+pub const CL_MEM_ALLOC_HOST_PTR: u64 = 1 << 4;
+pub const CL_MEM_COPY_HOST_PTR: u64 = 1 << 5;
+pub const CL_MEM_HOST_WRITE_ONLY: u64 = 1 << 7;
+pub const CL_MEM_HOST_READ_ONLY: u64 = 1 << 8;
+pub const CL_MEM_HOST_NO_ACCESS: u64 = 1 << 9;
+pub const CL_MEM_OBJECT_BUFFER: u32 = 0x10f0;
+pub const CL_MEM_OBJECT_IMAGE2D: u32 = 0x10f1;
+pub const CL_MEM_OBJECT_IMAGE1D_BUFFER: u32 = 0x10f6;
+pub const CL_MEM_TYPE: u32 = 0x1100;
+pub const CL_MEM_FLAGS: u32 = 0x1101;
+pub const CL_MEM_SIZE: u32 = 0x1102;
+pub const CL_MEM_HOST_PTR: u32 = 0x1103;
+pub const CL_MEM_MAP_COUNT: u32 = 0x1104;
+pub const CL_MEM_REFERENCE_COUNT: u32 = 0x1105;
+pub const CL_MEM_CONTEXT: u32 = 0x1106;
+pub const CL_MEM_ASSOCIATED_MEMOBJECT: u32 = 0x1107;
+pub const CL_MEM_OFFSET: u32 = 0x1108;
+pub const CL_MEM_USES_SVM_POINTER: u32 = 0x1109;
+pub const CL_MEM_PROPERTIES: u32 = 0x110a;
+
+pub const CL_MIGRATE_MEM_OBJECT_HOST: u64 = 1 << 0;
+pub const CL_MIGRATE_MEM_OBJECT_CONTENT_UNDEFINED: u64 = 1 << 1;
+
+pub const CL_PLATFORM_PROFILE: u32 = 0x0900;
+pub const CL_PLATFORM_VERSION: u32 = 0x0901;
+pub const CL_PLATFORM_NAME: u32 = 0x0902;
+pub const CL_PLATFORM_VENDOR: u32 = 0x0903;
+pub const CL_PLATFORM_EXTENSIONS: u32 = 0x0904;
+pub const CL_PLATFORM_HOST_TIMER_RESOLUTION: u32 = 0x0905;
+pub const CL_PLATFORM_NUMERIC_VERSION: u32 = 0x0906;
+pub const CL_PLATFORM_EXTENSIONS_WITH_VERSION: u32 = 0x0907;
+pub const CL_PLATFORM_ICD_SUFFIX_KHR: u32 = 0x0920;
+
+pub const CL_PROFILING_COMMAND_QUEUED: u32 = 0x1280;
+pub const CL_PROFILING_COMMAND_COMPLETE: u32 = 0x1284;
+
+pub const CL_PROGRAM_BINARY_TYPE_NONE: u32 = 0x0;
+pub const CL_PROGRAM_REFERENCE_COUNT: u32 = 0x1160;
+pub const CL_PROGRAM_CONTEXT: u32 = 0x1161;
+pub const CL_PROGRAM_NUM_DEVICES: u32 = 0x1162;
+pub const CL_PROGRAM_DEVICES: u32 = 0x1163;
+pub const CL_PROGRAM_SOURCE: u32 = 0x1164;
+pub const CL_PROGRAM_BINARY_SIZES: u32 = 0x1165;
+pub const CL_PROGRAM_BINARIES: u32 = 0x1166;
+pub const CL_PROGRAM_NUM_KERNELS: u32 = 0x1167;
+pub const CL_PROGRAM_KERNEL_NAMES: u32 = 0x1168;
+pub const CL_PROGRAM_IL: u32 = 0x1169;
+pub const CL_PROGRAM_SCOPE_GLOBAL_CTORS_PRESENT: u32 = 0x116a;
+pub const CL_PROGRAM_SCOPE_GLOBAL_DTORS_PRESENT: u32 = 0x116b;
+pub const CL_PROGRAM_BUILD_STATUS: u32 = 0x1181;
+pub const CL_PROGRAM_BUILD_OPTIONS: u32 = 0x1182;
+pub const CL_PROGRAM_BUILD_LOG: u32 = 0x1183;
+pub const CL_PROGRAM_BINARY_TYPE: u32 = 0x1184;
+pub const CL_PROGRAM_BUILD_GLOBAL_VARIABLE_TOTAL_SIZE: u32 = 0x1185;
+
+pub const CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE: u64 = 1 << 0;
+pub const CL_QUEUE_PROFILING_ENABLE: u64 = 1 << 1;
+pub const CL_QUEUE_ON_DEVICE: u64 = 1 << 2;
+pub const CL_QUEUE_ON_DEVICE_DEFAULT: u64 = 1 << 3;
+pub const CL_QUEUE_CONTEXT: u32 = 0x1090;
+pub const CL_QUEUE_DEVICE: u32 = 0x1091;
+pub const CL_QUEUE_REFERENCE_COUNT: u32 = 0x1092;
+pub const CL_QUEUE_PROPERTIES: u32 = 0x1093;
+pub const CL_QUEUE_SIZE: u32 = 0x1094;
+pub const CL_QUEUE_DEVICE_DEFAULT: u32 = 0x1095;
+pub const CL_QUEUE_PROPERTIES_ARRAY: u32 = 0x1098;
+
+pub const CL_QUEUED: i32 = 0x3;
+
+pub const CL_SUBMITTED: i32 = 0x2;
