@@ -42,10 +42,10 @@ impl Channel {
             // Files never block; opening one again would lose its offset.
             _ => CHANNEL_FILE,
         };
-        if matches!(kind, CHANNEL_PIPE | CHANNEL_TTY) {
-            if let Some(own) = reopen(fd.as_fd()) {
-                return Ok(Self { kind, fd: own, non_blocking: true });
-            }
+        if matches!(kind, CHANNEL_PIPE | CHANNEL_TTY)
+            && let Some(own) = reopen(fd.as_fd())
+        {
+            return Ok(Self { kind, fd: own, non_blocking: true });
         }
         Ok(Self { kind, fd, non_blocking: false })
     }

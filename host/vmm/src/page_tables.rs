@@ -124,7 +124,7 @@ pub fn translate(memory: &GuestMemory, root: u64, va: u64) -> Result<Option<(u64
         }
         if level == 1 || (level == 2 && entry & LARGE != 0) {
             let size = if level == 1 { PAGE } else { LARGE_PAGE };
-            return Ok(Some(((entry & ADDRESS & !(size - 1)) | va % size, entry)));
+            return Ok(Some(((entry & ADDRESS & !(size - 1)) + va % size, entry)));
         }
         table = Gpa(entry & ADDRESS);
     }

@@ -72,8 +72,8 @@ impl FrameReader {
         }
     }
 
-    /// The next whole frame's message.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    /// The next whole frame.
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let Some(len) = self.announced() else { return Ok(None) };
         if len > MAX_FRAME {
             return Err(FrameError::TooLong(len));
@@ -122,7 +122,7 @@ mod tests {
         let mut seen = Vec::new();
         for byte in stream {
             reader.push(&[byte]).unwrap();
-            seen.extend(reader.next::<FromAgent>().unwrap());
+            seen.extend(reader.next_message::<FromAgent>().unwrap());
         }
         assert!(matches!(seen[..], [FromAgent::Stop, FromAgent::Signal { number: 15 }]));
     }
@@ -147,7 +147,7 @@ mod tests {
             let mut reader = FrameReader::default();
             reader.push(&(body.len() as u32).to_le_bytes()).unwrap();
             reader.push(&body).unwrap();
-            let result = reader.next::<FromAgent>();
+            let result = reader.next_message::<FromAgent>();
             assert!(matches!(result, Err(FrameError::Malformed(_))), "{body:?} gave {result:?}");
         }
     }
@@ -168,7 +168,7 @@ mod tests {
         let mut reader = FrameReader::default();
         reader.fill(theirs.as_fd()).unwrap();
         assert_eq!(reader.take_descriptors().len(), 1);
-        assert!(reader.next::<FromAgent>().unwrap().is_some());
+        assert!(reader.next_message::<FromAgent>().unwrap().is_some());
         assert!(matches!(reader.fill(theirs.as_fd()), Err(FrameError::Closed)));
     }
 }

@@ -128,7 +128,7 @@ impl Session {
             }
             if socket_ready {
                 self.reader.fill(self.socket.as_fd()).map_err(SessionError::from)?;
-                while let Some(message) = self.reader.next::<FromAgent>()? {
+                while let Some(message) = self.reader.next_message::<FromAgent>()? {
                     self.act(machine, message)?;
                 }
             }
@@ -156,7 +156,7 @@ impl Session {
     /// The next message, waited for.
     fn receive(&mut self) -> Result<FromAgent, SessionError> {
         loop {
-            if let Some(message) = self.reader.next::<FromAgent>()? {
+            if let Some(message) = self.reader.next_message::<FromAgent>()? {
                 return Ok(message);
             }
             self.reader.fill(self.socket.as_fd())?;

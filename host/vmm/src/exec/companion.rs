@@ -20,7 +20,7 @@ struct Shared {
 /// A running helper. Dropping it closes its socket, upon which it ends, and waits for that.
 pub struct Companion {
     child: Child,
-    /// Read by whoever expects messages; its end is the helper's end.
+    /// Its end is the helper's end.
     control: Option<UnixStream>,
 }
 
@@ -78,8 +78,9 @@ impl Companion {
         Ok((Self { child, control: Some(ours) }, region))
     }
 
-    pub fn control(&mut self) -> Option<&mut UnixStream> {
-        self.control.as_mut()
+    /// A copy of the socket, for whoever expects messages from this helper.
+    pub fn messages(&self) -> Option<UnixStream> {
+        self.control.as_ref().and_then(|control| control.try_clone().ok())
     }
 }
 

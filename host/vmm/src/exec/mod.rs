@@ -1,4 +1,5 @@
 //! `kasoku exec`: a program in a virtual machine, in this very process, as if it ran here.
+mod accelerator;
 mod args;
 mod companion;
 mod host_root;
@@ -17,6 +18,7 @@ use crate::outcome::Outcome;
 use crate::regions::RegionFds;
 use crate::sys;
 use crate::timings::Timings;
+use accelerator::Accelerator;
 use args::{Command, Options};
 use companion::Companion;
 use image::Image;
@@ -87,6 +89,7 @@ struct Parts {
     layers: Vec<(OwnedFd, u64)>,
     regions: Vec<RegionFds>,
     companions: Vec<Companion>,
+    accelerator: Option<Accelerator>,
 }
 
 fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
@@ -112,6 +115,13 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
     };
     let machine = Machine::new(&mut tender, spec, &mut timings)?;
     drop(tender);
+    let mut companions = parts.companions;
+    if let Some(accelerator) = parts.accelerator {
+        // The driver came up beside the machine.
+        accelerator.wait_until_ready()?;
+        timings.mark("accelerator");
+        companions.push(accelerator.into_companion());
+    }
     sys::forbid_dumps().map_err(|e| Failure::new(format!("cannot protect this process: {e}")))?;
     kasoku_jail::apply(&CONTROL).map_err(|e| Failure::new(e.to_string()))?;
     timings.mark("jail");
@@ -131,7 +141,7 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
         Some(outcome) => exit_code(&outcome),
     };
     drop(machine);
-    drop(parts.companions);
+    drop(companions);
     Ok(code)
 }
 
@@ -161,6 +171,15 @@ fn assemble(options: &Options, native: &NativeFiles) -> Result<Parts, Failure> {
         regions.push(region);
         mounts = points;
     }
+    let accelerator = match &options.accelerator {
+        Some(request) => {
+            let home = image::home(options.home.as_deref())?;
+            let (accelerator, region) = accelerator::lease(native, &home, request, options.arena_mib)?;
+            regions.push(region);
+            Some(accelerator)
+        }
+        None => None,
+    };
     let mut env = vec![("PATH", PATH.to_owned()), ("HOME", "/root".to_owned()), ("LANG", "C.UTF-8".to_owned())];
     if let Some(term) = std::env::var("TERM").ok().filter(|_| rustix::termios::isatty(std::io::stdout())) {
         env.push(("TERM", term));
@@ -188,7 +207,7 @@ fn assemble(options: &Options, native: &NativeFiles) -> Result<Parts, Failure> {
         strace: options.strace,
         credentials: (0, 0),
     };
-    Ok(Parts { program, layers, regions, companions })
+    Ok(Parts { program, layers, regions, companions, accelerator })
 }
 
 /// Later values of a variable replace earlier ones.

@@ -31,6 +31,10 @@ impl NativeFiles {
         Ok(Self { dirs })
     }
 
+    pub fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.dirs.iter().map(PathBuf::as_path)
+    }
+
     pub fn optional(&self, name: &str) -> Option<PathBuf> {
         self.dirs.iter().map(|dir| dir.join(name)).find(|path| path.is_file())
     }

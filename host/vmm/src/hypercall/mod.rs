@@ -81,3 +81,6 @@ fn count(n: usize) -> Answer {
 }
 
 const DONE: Answer = Answer::Value(0);
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ impl<'a> CpuPage<'a> {
     }
 
     fn field(&self, offset: usize) -> &'a AtomicU64 {
-        debug_assert!(offset + 8 <= size_of::<cpu::CpuPage>() && offset % 8 == 0);
+        debug_assert!(offset + 8 <= size_of::<cpu::CpuPage>() && offset.is_multiple_of(8));
         // SAFETY: `base` is page aligned and points to a whole page of guest RAM that lives as long as 'a; every offset is
         // that of an 8-byte field of the structure, so aligned and in bounds. The guest's own accesses are those of
         // another processor, which atomics are made for.

@@ -1,0 +1,178 @@
+//! A leased accelerator for this guest: a broker process of its own, as a node agent would start it.
+use super::companion::Companion;
+use super::{Failure, NativeFiles};
+use crate::regions::{RegionFds, RegionKind};
+use kasoku_abi::accel::session::{MEMORY_MAX, MEMORY_MIN};
+use kasoku_abi::layout::LARGE_PAGE;
+use serde::Deserialize;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const BROKER: &str = "kasoku-broker";
+/// A driver may compile its own library at its first use.
+const READY_PATIENCE: Duration = Duration::from_secs(60);
+const MAX_LINE: u64 = 64 << 10;
+/// The library of the runtime that comes from PyPI; it needs its neighbours on the loader's path.
+const PYPI_RUNTIME: &str = "libintelocl.so";
+
+#[derive(Debug, Deserialize)]
+struct Listed {
+    id: String,
+}
+
+/// A broker's first line.
+#[derive(Debug, Deserialize)]
+struct FirstLine {
+    #[serde(default)]
+    ready: bool,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+/// A started broker that may not be ready yet.
+pub struct Accelerator {
+    device: String,
+    companion: Companion,
+}
+
+/// `opencl` or `opencl:ID`.
+fn device_id(request: &str) -> Result<Option<&str>, Failure> {
+    match request.split_once(':') {
+        None if request == "opencl" => Ok(None),
+        Some(("opencl", id)) if !id.is_empty() => Ok(Some(id)),
+        _ => Err(Failure::new(format!(
+            "--accelerator wants opencl or opencl:ID (see `kasoku devices`), not {request:?}"
+        ))),
+    }
+}
+
+/// Leases the device that `request` names, or the first free one.
+pub fn lease(
+    native: &NativeFiles,
+    home: &Path,
+    request: &str,
+    arena_mib: u64,
+) -> Result<(Accelerator, RegionFds), Failure> {
+    let len = arena_mib.checked_mul(1 << 20).filter(|len| (MEMORY_MIN..=MEMORY_MAX).contains(len));
+    let len = len.map(|len| len.next_multiple_of(LARGE_PAGE)).ok_or_else(|| {
+        Failure::new(format!("--arena wants {} to {} MiB, not {arena_mib}", MEMORY_MIN >> 20, MEMORY_MAX >> 20))
+    })?;
+    let broker = native.required(BROKER)?;
+    let leases = home.join("run/leases");
+    if let Some(id) = device_id(request)? {
+        return start(&broker, native, &leases, id, len);
+    }
+    let mut last = Failure::new("this machine has no OpenCL device: `kasoku doctor` says what is missing");
+    for device in list(&broker, native)? {
+        match start(&broker, native, &leases, &device.id, len) {
+            Ok((accelerator, region)) => match accelerator.wait_until_ready() {
+                Ok(()) => return Ok((accelerator, region)),
+                Err(failure) => last = failure,
+            },
+            Err(failure) => last = failure,
+        }
+    }
+    Err(last)
+}
+
+fn list(broker: &Path, native: &NativeFiles) -> Result<Vec<Listed>, Failure> {
+    let failed = |e: &dyn std::fmt::Display| Failure::new(format!("{} list: {e}", broker.display()));
+    let mut command = Command::new(broker);
+    command.arg("list").stdin(Stdio::null()).stderr(Stdio::inherit());
+    configure(&mut command, native);
+    let output = command.output().map_err(|e| failed(&e))?;
+    serde_json::from_slice(&output.stdout).map_err(|e| failed(&e))
+}
+
+fn start(
+    broker: &Path,
+    native: &NativeFiles,
+    leases: &Path,
+    device: &str,
+    len: u64,
+) -> Result<(Accelerator, RegionFds), Failure> {
+    let arguments = ["serve", "--device", device, "--lease-dir"].map(str::to_owned);
+    let mut arguments = arguments.to_vec();
+    arguments.push(leases.to_string_lossy().into_owned());
+    let (companion, region) =
+        Companion::spawn(broker, RegionKind::Accel, len, &arguments, &[], |command| configure(command, native))?;
+    Ok((Accelerator { device: device.to_owned(), companion }, region))
+}
+
+/// What a broker learns of this environment: where libraries are, and no more.
+fn configure(command: &mut Command, native: &NativeFiles) {
+    let runtime = runtime_directory(native);
+    if let Some(directory) = &runtime {
+        command.arg("--runtime-dir").arg(directory);
+    }
+    let inherited = std::env::var_os("LD_LIBRARY_PATH").filter(|path| !path.is_empty());
+    let paths = runtime.into_iter().map(PathBuf::into_os_string).chain(inherited);
+    let paths = paths.collect::<Vec<_>>().join(std::ffi::OsStr::new(":"));
+    command.env_clear().env("LD_LIBRARY_PATH", paths).env("LANG", "C.UTF-8").env("PATH", super::PATH);
+}
+
+/// The `lib` directory of the Python environment that this installation belongs to, if the runtime from PyPI is there.
+fn runtime_directory(native: &NativeFiles) -> Option<PathBuf> {
+    let directories = native.directories().flat_map(Path::ancestors);
+    let candidates = directories.flat_map(|dir| [dir.to_owned(), dir.join("lib"), dir.join(".venv/lib")]);
+    candidates.filter_map(|dir| dir.canonicalize().ok()).find(|dir| dir.join(PYPI_RUNTIME).is_file())
+}
+
+impl Accelerator {
+    pub fn wait_until_ready(&self) -> Result<(), Failure> {
+        let line = self.companion.messages().map_or_else(|| Ok(String::new()), |control| first_line(&control));
+        let told: Option<FirstLine> = line.as_deref().ok().and_then(|line| serde_json::from_str(line).ok());
+        match told {
+            Some(FirstLine { ready: true, .. }) => Ok(()),
+            told => {
+                let reason = told.and_then(|line| line.message);
+                let reason = reason.or_else(|| line.err().map(|e| e.to_string()));
+                let reason = reason.unwrap_or_else(|| "its broker ended without saying why".to_owned());
+                Err(Failure::new(format!("accelerator {} cannot be used: {reason}", self.device)))
+            }
+        }
+    }
+
+    pub fn into_companion(self) -> Companion {
+        self.companion
+    }
+}
+
+fn first_line(control: &UnixStream) -> std::io::Result<String> {
+    control.set_read_timeout(Some(READY_PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(control.take(MAX_LINE)).read_line(&mut line)?;
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_a_device_or_any() {
+        assert_eq!(device_id("opencl").unwrap(), None);
+        assert_eq!(device_id("opencl:pocl:0").unwrap(), Some("pocl:0"));
+        for bad in ["", "cuda", "opencl:", "openclx", ":pocl:0"] {
+            assert!(device_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_brokers_first_line_tells_readiness_or_why_not() {
+        use std::io::Write;
+        let told = |text: &str| {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(text.as_bytes()).unwrap();
+            drop(theirs);
+            serde_json::from_str::<FirstLine>(&first_line(&ours).unwrap()).ok().map(|line| (line.ready, line.message))
+        };
+        assert_eq!(told("{\"ready\":true,\"device\":\"x\"}\n"), Some((true, None)));
+        assert_eq!(told("{\"error\":\"held\",\"message\":\"held by 7\"}\n"), Some((false, Some("held by 7".into()))));
+        assert_eq!(told(""), None);
+        assert_eq!(told("nonsense\n"), None);
+    }
+}
