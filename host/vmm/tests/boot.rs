@@ -1,9 +1,11 @@
 //! Boots hand-written guests on real KVM: hypercalls, faults, preemption, doorbells, channels, signals, processors.
+#[macro_use]
 mod guest;
+mod running;
 
-use guest::{memory_file, run, start};
 use kasoku_vmm::outcome::Outcome;
 use kasoku_vmm::regions::{RegionFds, RegionKind};
+use running::{memory_file, run, start};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{SealFlags, fcntl_add_seals, ftruncate};
 use rustix::pipe::pipe;

@@ -56,13 +56,14 @@ pub fn lease(
     request: &str,
     arena_mib: u64,
 ) -> Result<(Accelerator, RegionFds), Failure> {
+    let device = device_id(request)?;
     let len = arena_mib.checked_mul(1 << 20).filter(|len| (MEMORY_MIN..=MEMORY_MAX).contains(len));
     let len = len.map(|len| len.next_multiple_of(LARGE_PAGE)).ok_or_else(|| {
         Failure::new(format!("--arena wants {} to {} MiB, not {arena_mib}", MEMORY_MIN >> 20, MEMORY_MAX >> 20))
     })?;
     let broker = native.required(BROKER)?;
     let leases = home.join("run/leases");
-    if let Some(id) = device_id(request)? {
+    if let Some(id) = device {
         return start(&broker, native, &leases, id, len);
     }
     let mut last = Failure::new("this machine has no OpenCL device: `kasoku doctor` says what is missing");
