@@ -79,9 +79,8 @@ def matrix_product(gateway: Gateway) -> bool:
             and told["trace"] == float(np.trace(expected))
             and told["corner"] == expected[:2, :2].tolist()
         )
-        print(
-            f"\nmatmul ({name}): {size} x {size}, seed {seed}: sha256 {told['sha256'][:16]}..., trace {told['trace']:.0f}"
-        )
+        print(f"\nmatmul ({name}): {size} x {size}, seed {seed}")
+        print(f"  sha256 {told['sha256'][:16]}..., trace {told['trace']:.0f}, corner {told['corner']}")
         print(f"  numpy computes {'the same bits' if right else 'SOMETHING ELSE'}")
         explain(gateway, answer)
         good &= right

@@ -6,7 +6,7 @@ be read ends the connection.
 
 import asyncio
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 M = TypeVar("M")
 
@@ -30,8 +30,7 @@ class FramedProtocol(asyncio.Protocol, Generic[M]):
         raise ValueError("a subclass cuts messages")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

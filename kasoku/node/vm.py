@@ -128,8 +128,13 @@ class Vm:
         """End the VM now; the process is gone when this returns."""
         if not self._child.exited.done():
             self._control.send({"type": "stop"})
-            await self._child.end(STOP_GRACE_SECONDS)
-        end: VmEnd = await asyncio.shield(self.ended)
+        code = await self._child.end(STOP_GRACE_SECONDS)
+        await asyncio.wait([self.ended], timeout=END_GRACE_SECONDS)
+        if not self.ended.done():
+            self.ended.set_result(VmEnd("lost", code, "kasoku-vmm ended without saying how"))
+        end: VmEnd = self.ended.result()
+        if self._watch:
+            self._watch.cancel()
         self._control.close()
         if self._reader:
             self._reader.close()
@@ -156,6 +161,7 @@ class Vm:
                 self._reader.drain()
             how = f"signal {-code}" if code < 0 else f"status {code}"
             end = VmEnd("lost", code, f"kasoku-vmm ended with {how} ({error}). {self._stderr.text()}".strip())
-        self.ended.set_result(end)
+        if not self.ended.done():
+            self.ended.set_result(end)
         if not self._started.done():
             self._started.cancel()

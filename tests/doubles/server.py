@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
+
 from kasoku.gateway.platform import Platform
 from kasoku.gateway.server import ServerOptions, serve
 from kasoku.home import Home
@@ -51,7 +53,8 @@ def main() -> None:
     def ready(url: str, _: Platform) -> None:
         print(url, flush=True)
 
-    asyncio.run(serve(ServerOptions(home, native=Native(Path(sys.argv[2]))), Layers(home), ready))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(ServerOptions(home, native=Native(Path(sys.argv[2]))), Layers(home), ready))
 
 
 if __name__ == "__main__":
