@@ -5,7 +5,7 @@ use crate::config::{ConfigError, Program, encode};
 use crate::loader::Loaded;
 use crate::memory::{BadAddress, GuestMemory};
 use crate::page_tables::{Allocator, NO_EXECUTE, OutOfRam, PRESENT, PageTables, USER, WRITABLE};
-use kasoku_abi::boot::{BOOT_MAGIC, BootInfo, Layer, MAX_CHANNELS, MAX_LAYERS, MAX_REGIONS, Region};
+use kasoku_abi::boot::{BOOT_MAGIC, BootInfo, Layer, MAX_CHANNELS, Region};
 use kasoku_abi::layout::{
     BOOT_INFO, CPU_AREA, CPU_AREA_STRIDE, CPU_AREA_VA, CPU_GDT, CPU_IST1_TOP, CPU_RSP0_TOP, CPU_STUBS, CPU_TSS,
     DIRECT_MAP, LARGE_PAGE, LIBOS_BASE, LIBOS_IMAGE, PAGE, TSS_IO_BITMAP, TSS_LIMIT,
@@ -13,6 +13,7 @@ use kasoku_abi::layout::{
 use kasoku_abi::{ABI_VERSION, Gpa};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
+use zerocopy::FromZeros;
 
 /// Bytes of the boot processor's first stack.
 const BOOT_STACK: u64 = 64 << 10;
@@ -46,19 +47,15 @@ pub struct Parts<'a> {
     /// Rows << 16 | columns; 0 = unknown.
     pub terminal: u32,
     pub program: &'a Program,
-    pub clock: &'a GuestClock,
 }
 
-/// Where the boot processor starts.
-#[derive(Clone, Copy, Debug)]
-pub struct BootState {
-    pub root: u64,
-    /// rsp at the entry, as after a call.
-    pub stack: u64,
+/// What has been written, all but the clocks.
+pub struct Prepared {
+    info: BootInfo,
 }
 
-/// Writes all of it. RAM holds the library OS and zeros otherwise.
-pub fn prepare(memory: &GuestMemory, loaded: &Loaded, parts: &Parts<'_>) -> Result<BootState, BootError> {
+/// Writes all of it but [`BootInfo`] itself. RAM holds the library OS and zeros otherwise.
+pub fn prepare(memory: &GuestMemory, loaded: &Loaded, parts: &Parts<'_>) -> Result<Prepared, BootError> {
     let mut allocator = Allocator::new(loaded.end, memory.ram().len());
     let blob = encode(parts.program)?;
     let config = allocator.take(blob.len() as u64)?;
@@ -68,37 +65,45 @@ pub fn prepare(memory: &GuestMemory, loaded: &Loaded, parts: &Parts<'_>) -> Resu
         write_descriptors(memory, cpu * CPU_AREA_STRIDE)?;
     }
     let root = map_everything(memory, &mut allocator, loaded, parts)?;
-    let reading = parts.clock.reading();
-    let mut seed = [0; 32];
-    getrandom(&mut seed, GetRandomFlags::empty()).map_err(BootError::Random)?;
-    let mut layers = [Layer::default(); MAX_LAYERS];
-    layers[..parts.layers.len()].copy_from_slice(parts.layers);
-    let mut regions = [Region::default(); MAX_REGIONS];
-    regions[..parts.regions.len()].copy_from_slice(parts.regions);
-    let info = BootInfo {
-        magic: BOOT_MAGIC,
-        abi_version: ABI_VERSION,
-        cpu_count: parts.cpus as u32,
-        ram_len: memory.ram().len(),
-        free: Gpa(allocator.next()),
-        boot_stack: stack_top,
-        root,
-        config,
-        config_len: blob.len() as u64,
-        clock_tsc: reading.tsc,
-        clock_monotonic_ns: reading.monotonic_ns,
-        clock_realtime_ns: reading.realtime_ns,
-        tsc_hz: parts.clock.tsc_hz(),
-        seed,
-        layers,
-        regions,
-        channels: parts.channels,
-        terminal: parts.terminal,
-        reserved: 0,
-    };
-    memory.write(Gpa(BOOT_INFO), &info)?;
-    // A function finds its return address on the stack: entered by a jump, the entry is 8 bytes below the top.
-    Ok(BootState { root: root.0, stack: stack_top - 8 })
+    let mut info = BootInfo::new_zeroed();
+    info.magic = BOOT_MAGIC;
+    info.abi_version = ABI_VERSION;
+    info.cpu_count = parts.cpus as u32;
+    info.ram_len = memory.ram().len();
+    info.free = Gpa(allocator.next());
+    info.boot_stack = stack_top;
+    info.root = root;
+    info.config = config;
+    info.config_len = blob.len() as u64;
+    info.layers[..parts.layers.len()].copy_from_slice(parts.layers);
+    info.regions[..parts.regions.len()].copy_from_slice(parts.regions);
+    info.channels = parts.channels;
+    info.terminal = parts.terminal;
+    getrandom(&mut info.seed, GetRandomFlags::empty()).map_err(BootError::Random)?;
+    Ok(Prepared { info })
+}
+
+impl Prepared {
+    /// Root of the page tables, guest-physical.
+    pub fn root(&self) -> u64 {
+        self.info.root.0
+    }
+
+    /// The boot processor's rsp. A function finds its return address on the stack: entered by a jump, that is 8 bytes
+    /// below the top.
+    pub fn stack(&self) -> u64 {
+        self.info.boot_stack - 8
+    }
+
+    /// Tells the guest the time and hands everything over.
+    pub fn finish(mut self, memory: &GuestMemory, clock: &GuestClock) -> Result<(), BadAddress> {
+        let reading = clock.reading();
+        self.info.clock_tsc = reading.tsc;
+        self.info.clock_monotonic_ns = reading.monotonic_ns;
+        self.info.clock_realtime_ns = reading.realtime_ns;
+        self.info.tsc_hz = clock.tsc_hz();
+        memory.write(Gpa(BOOT_INFO), &self.info)
+    }
 }
 
 /// GDT and TSS of the processor whose area begins at `offset`.
@@ -151,9 +156,8 @@ mod tests {
     use crate::page_tables::translate;
     use kasoku_abi::boot::LibosHeader;
     use kasoku_abi::layout::{LAYERS, REGIONS};
-    use zerocopy::FromZeros;
 
-    fn prepared() -> (GuestMemory, BootState) {
+    fn prepared() -> (GuestMemory, u64, u64) {
         let memory = GuestMemory::new(64 << 20).unwrap();
         let loaded = Loaded { header: LibosHeader::new_zeroed(), end: LIBOS_IMAGE + 0x30_1234 };
         let program = Program { args: vec![b"/init".to_vec()], cwd: "/".into(), ..Program::default() };
@@ -164,16 +168,17 @@ mod tests {
             channels: [0; MAX_CHANNELS],
             terminal: 0,
             program: &program,
-            clock: &GuestClock::new(2_000_000_000),
         };
-        let state = prepare(&memory, &loaded, &parts).unwrap();
-        (memory, state)
+        let prepared = prepare(&memory, &loaded, &parts).unwrap();
+        let (root, stack) = (prepared.root(), prepared.stack());
+        prepared.finish(&memory, &GuestClock::new(2_000_000_000)).unwrap();
+        (memory, root, stack)
     }
 
     #[test]
     fn maps_what_the_layout_promises_and_nothing_else() {
-        let (memory, state) = prepared();
-        let at = |va| translate(&memory, state.root, va).unwrap().map(|(gpa, e)| (gpa, e & 7, e & NO_EXECUTE != 0));
+        let (memory, root, _) = prepared();
+        let at = |va| translate(&memory, root, va).unwrap().map(|(gpa, e)| (gpa, e & 7, e & NO_EXECUTE != 0));
         assert_eq!(at(LIBOS_BASE + 0x1000), Some((LIBOS_IMAGE + 0x1000, 7, false)));
         assert_eq!(at(LIBOS_BASE + 2 * LARGE_PAGE), None);
         assert_eq!(at(CPU_AREA_VA + CPU_TSS), Some((CPU_AREA + CPU_TSS, 7, true)));
@@ -189,21 +194,23 @@ mod tests {
 
     #[test]
     fn leaves_free_memory_above_all_it_wrote() {
-        let (memory, state) = prepared();
+        let (memory, root, stack) = prepared();
         let info: BootInfo = memory.read(Gpa(BOOT_INFO)).unwrap();
         assert_eq!((info.magic, info.cpu_count, info.ram_len), (BOOT_MAGIC, 2, 64 << 20));
         assert_eq!(info.free.0 % PAGE, 0);
-        assert!(info.free.0 > state.root && info.free.0 > info.config.0 + info.config_len);
+        assert!(info.free.0 > root && info.free.0 > info.config.0 + info.config_len);
         assert!(info.boot_stack - DIRECT_MAP <= info.free.0);
-        assert_eq!(state.stack % 16, 8);
+        assert_eq!(stack % 16, 8);
         assert_ne!(info.seed, [0; 32]);
+        assert_eq!(info.tsc_hz, 2_000_000_000);
+        assert!(info.clock_realtime_ns > info.clock_monotonic_ns);
         let rest = memory.slice(info.free, memory.ram().len() - info.free.0).unwrap().to_vec();
         assert!(rest.iter().all(|&byte| byte == 0));
     }
 
     #[test]
     fn the_task_segment_names_its_stacks_and_opens_the_ports() {
-        let (memory, _) = prepared();
+        let (memory, ..) = prepared();
         let tss = CPU_AREA + CPU_AREA_STRIDE + CPU_TSS;
         let area_va = CPU_AREA_VA + CPU_AREA_STRIDE;
         assert_eq!(memory.read::<u64>(Gpa(tss + 4)).unwrap(), area_va + CPU_RSP0_TOP);

@@ -1,5 +1,5 @@
 //! One virtual machine from its parts to its end: check, map, load, drop privileges, run.
-use crate::boot::{self, Parts};
+use crate::boot::{self, BootError, Parts, Prepared};
 use crate::channels::Channels;
 use crate::clock::GuestClock;
 use crate::config::Program;
@@ -14,9 +14,10 @@ use crate::regions::{RegionFds, Regions};
 use crate::tender::{Cpu, CpuStart, Exit, MemorySlot, Tender};
 use crate::timings::Timings;
 use crate::{sys, ticker};
+use kasoku_abi::boot::LibosHeader;
 use kasoku_abi::cpu::PreemptFrame;
 use kasoku_abi::hypercall::DOORBELL_PORT;
-use kasoku_abi::layout::{LARGE_PAGE, LIBOS_BASE, LIBOS_END, MAX_CPUS};
+use kasoku_abi::layout::{LARGE_PAGE, LAYERS, LIBOS_BASE, LIBOS_END, MAX_CPUS};
 use kasoku_jail::{Policy, apply, policies};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -51,71 +52,47 @@ impl Machine {
     /// Builds everything up to the first instruction. The caller then gives up what it does not need any more and calls
     /// [`Machine::run`].
     pub fn new(tender: &mut dyn Tender, spec: Specification, timings: &mut Timings) -> Result<Self, Error> {
-        if spec.cpus == 0 || spec.cpus as u64 > MAX_CPUS {
-            return Err(Error::Request(format!("a guest has 1 to {MAX_CPUS} processors, not {}", spec.cpus)));
-        }
-        let ram_len = spec.memory_mib.checked_mul(1 << 20).filter(|&len| len >= MIN_MEMORY);
-        let ram_len = ram_len.ok_or_else(|| {
-            Error::Request(format!(
-                "a guest needs at least {} MiB of memory, not {}",
-                MIN_MEMORY >> 20,
-                spec.memory_mib
-            ))
-        })?;
-        if ram_len > kasoku_abi::layout::LAYERS {
-            return Err(Error::Request(format!("{} MiB of memory are more than a guest can address", spec.memory_mib)));
-        }
-        let memory = GuestMemory::new(ram_len.next_multiple_of(LARGE_PAGE))?;
+        let memory = GuestMemory::new(ram_len(&spec)?)?;
         let layers = Layers::new(spec.layers)?;
         let regions = Regions::new(spec.regions)?;
         let channels = Channels::new(spec.channels).map_err(Error::Channels)?;
-        tender.map(MemorySlot { gpa: 0, mapping: memory.ram().clone(), read_only: false })?;
-        for (gpa, mapping) in layers.slots() {
-            tender.map(MemorySlot { gpa, mapping: mapping.clone(), read_only: true })?;
-        }
-        for (index, (gpa, mapping, doorbell)) in regions.slots().enumerate() {
-            tender.map(MemorySlot { gpa, mapping: mapping.clone(), read_only: false })?;
-            tender.add_doorbell(DOORBELL_PORT + index as u16, doorbell)?;
-        }
-        timings.mark("memory");
-        let mut processors = Vec::with_capacity(spec.cpus);
-        for index in 0..spec.cpus {
-            processors.push(tender.create_cpu(index)?);
-        }
-        timings.mark("processors");
-        let loaded = loader::load(&spec.libos, &memory)?;
-        timings.mark("load");
+        let parts = Parts {
+            cpus: spec.cpus,
+            layers: &layers.infos(),
+            regions: &regions.infos(),
+            channels: channels.kinds(),
+            terminal: channels.terminal_size(),
+            program: &spec.program,
+        };
+        timings.mark("host");
+        // Filling RAM and telling the tender about it take about as long, and neither needs the other.
+        let (filled, built) = thread::scope(|scope| {
+            let filled = scope.spawn(|| fill(&memory, &spec.libos, &parts));
+            let built = build(tender, spec.cpus, &memory, &layers, &regions);
+            (filled.join().expect("panics abort"), built)
+        });
+        let (header, prepared) = filled?;
+        let processors = built?;
+        timings.mark("guest");
         let clock = GuestClock::new(processors[0].tsc_hz()?);
-        let state = boot::prepare(
-            &memory,
-            &loaded,
-            &Parts {
-                cpus: spec.cpus,
-                layers: &layers.infos(),
-                regions: &regions.infos(),
-                channels: channels.kinds(),
-                terminal: channels.terminal_size(),
-                program: &spec.program,
-                clock: &clock,
-            },
-        )?;
-        timings.mark("prepare");
+        let (root, boot_stack) = (prepared.root(), prepared.stack());
+        prepared.finish(&memory, &clock).map_err(BootError::from)?;
         sys::install_interrupt_handler().map_err(Error::Thread)?;
         let handles = processors.iter().map(|cpu| CpuHandle::new(cpu.kicker())).collect::<Result<Vec<_>, _>>();
         let handles = handles.map_err(|errno| Error::Thread(errno.into()))?;
-        let guest = Guest::new(memory, loaded.header, channels, regions, clock, spec.watcher, handles);
-        let mut machine = Self { guest: Arc::new(guest), boot_stack: state.stack, threads: Vec::new() };
+        let guest = Guest::new(memory, header, channels, regions, clock, spec.watcher, handles);
+        let mut machine = Self { guest: Arc::new(guest), boot_stack, threads: Vec::new() };
         machine.spawn("ticker", |guest| {
             enter_jail(guest, &policies::TICKER, ticker::run);
             None
         })?;
         for (index, cpu) in processors.into_iter().enumerate() {
             let start = CpuStart {
-                entry: if index == 0 { loaded.header.boot_entry } else { loaded.header.secondary_entry },
+                entry: if index == 0 { header.boot_entry } else { header.secondary_entry },
                 stack: 0,
                 argument: index as u64,
-                root: state.root,
-                syscall_entry: loaded.header.syscall_probe,
+                root,
+                syscall_entry: header.syscall_probe,
             };
             machine.spawn(&format!("vcpu{index}"), move |guest| {
                 let mut cpu = cpu;
@@ -155,6 +132,48 @@ impl Drop for Machine {
             let _ = thread.join();
         }
     }
+}
+
+/// Bytes of RAM, once the request is possible.
+fn ram_len(spec: &Specification) -> Result<u64, Error> {
+    if spec.cpus == 0 || spec.cpus as u64 > MAX_CPUS {
+        return Err(Error::Request(format!("a guest has 1 to {MAX_CPUS} processors, not {}", spec.cpus)));
+    }
+    let (mib, min) = (spec.memory_mib, MIN_MEMORY >> 20);
+    match mib.checked_mul(1 << 20) {
+        Some(len) if len < MIN_MEMORY => {
+            Err(Error::Request(format!("a guest needs at least {min} MiB of memory, not {mib}")))
+        }
+        Some(len) if len <= LAYERS => Ok(len.next_multiple_of(LARGE_PAGE)),
+        _ => Err(Error::Request(format!("{mib} MiB of memory are more than a guest can address"))),
+    }
+}
+
+/// Writes everything that the guest finds in its RAM.
+fn fill(memory: &GuestMemory, libos: &File, parts: &Parts<'_>) -> Result<(LibosHeader, Prepared), Error> {
+    let loaded = loader::load(libos, memory)?;
+    Ok((loaded.header, boot::prepare(memory, &loaded, parts)?))
+}
+
+/// Gives the tender the guest's memory, doorbells and processors.
+fn build(
+    tender: &mut dyn Tender,
+    cpus: usize,
+    memory: &GuestMemory,
+    layers: &Layers,
+    regions: &Regions,
+) -> Result<Vec<Box<dyn Cpu>>, Error> {
+    tender.map(MemorySlot { gpa: 0, mapping: memory.ram().clone(), read_only: false })?;
+    for (gpa, mapping) in layers.slots() {
+        tender.map(MemorySlot { gpa, mapping: mapping.clone(), read_only: true })?;
+    }
+    for (gpa, mapping) in regions.slots() {
+        tender.map(MemorySlot { gpa, mapping: mapping.clone(), read_only: false })?;
+    }
+    for (index, doorbell) in regions.doorbells() {
+        tender.add_doorbell(DOORBELL_PORT + index as u16, doorbell)?;
+    }
+    Ok((0..cpus).map(|index| tender.create_cpu(index)).collect::<Result<_, _>>()?)
 }
 
 /// A processor's thread: sets it up, locks itself in, runs it, reports how the guest ended.

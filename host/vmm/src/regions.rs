@@ -95,9 +95,16 @@ impl Regions {
         self.entries.iter().map(|entry| entry.info).collect()
     }
 
-    /// (guest-physical address, memory, doorbell) of each region.
-    pub fn slots(&self) -> impl Iterator<Item = (u64, &Arc<Mapping>, BorrowedFd<'_>)> {
-        self.entries.iter().map(|entry| (entry.info.gpa.0, &entry.mapping, entry.fds.doorbell.as_fd()))
+    /// Guest-physical address and memory of each region.
+    pub fn slots(&self) -> impl Iterator<Item = (u64, &Arc<Mapping>)> {
+        self.entries.iter().map(|entry| (entry.info.gpa.0, &entry.mapping))
+    }
+
+    /// Number and doorbell of each region that the guest rings itself. File windows are rung by `REGION_CALL`, and a
+    /// doorbell is not free: KVM waits for a grace period with each.
+    pub fn doorbells(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
+        let entries = self.entries.iter().enumerate().filter(|(_, entry)| entry.fds.kind != RegionKind::Fs);
+        entries.map(|(index, entry)| (index, entry.fds.doorbell.as_fd()))
     }
 
     /// What to poll for the guest's watch mask.
