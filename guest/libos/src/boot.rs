@@ -92,6 +92,7 @@ fn start_program() {
     }
     let fs = crate::fs::setup::mount(info(), &config);
     let files = Arc::new(FileTable::new());
+    crate::ipc::initialise(info());
     crate::ipc::channel::install_standard(&files);
     let space = Arc::new(Space::new(root()).expect("memory for the first page table"));
     let process = Process::new(crate::process::Start {

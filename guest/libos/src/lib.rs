@@ -16,7 +16,6 @@ pub mod console;
 pub mod dump;
 pub mod errno;
 pub mod fs;
-#[cfg(target_os = "none")]
 pub mod ipc;
 pub mod mm;
 #[cfg(target_os = "none")]

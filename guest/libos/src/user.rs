@@ -112,6 +112,7 @@ pub struct IoVec {
 }
 
 /// Where `read` puts bytes: the program's buffers, one after the other. Keeps count.
+#[derive(Clone)]
 pub struct Writer<'a> {
     parts: &'a [IoVec],
     /// Bytes already used of the first part.
@@ -122,6 +123,7 @@ pub struct Writer<'a> {
 }
 
 /// Where `write` takes bytes from.
+#[derive(Clone)]
 pub struct Reader<'a> {
     parts: &'a [IoVec],
     used: u64,
@@ -173,6 +175,14 @@ macro_rules! cursor {
                     self.used = 0;
                 }
                 None
+            }
+
+            /// Passes over bytes without touching them.
+            pub fn skip(&mut self, mut len: usize) {
+                while let Some((_, here)) = self.piece(len) {
+                    self.advance(here);
+                    len -= here;
+                }
             }
 
             fn advance(&mut self, len: usize) {

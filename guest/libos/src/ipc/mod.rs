@@ -1,18 +1,63 @@
-pub mod channel {
-    pub fn woken() {}
-    pub fn install_standard(_f: &alloc::sync::Arc<crate::fs::FileTable>) {}
-}
-pub mod region {
-    pub fn woken(_b: u64) {}
-}
-pub mod pidfd {
-    use crate::errno::*;
-    use crate::process::Process;
-    use alloc::sync::Arc;
-    pub fn open(_a: &Arc<Process>, _b: &Arc<Process>) -> Result<i32> {
-        Err(Errno::ENOSYS)
+//! What programs talk to each other and to the host with: pipes, event files, sockets, channels. Nothing here is backed by
+//! a file tree. All state lies in guest memory; the only host objects are channels and regions, named by small numbers.
+pub mod accel;
+pub mod channel;
+pub mod epoll;
+pub mod eventfd;
+pub mod host;
+#[cfg(target_os = "none")]
+pub mod pidfd;
+pub mod pipe;
+pub mod region;
+#[cfg(target_os = "none")]
+pub mod signalfd;
+//SOCKET
+#[cfg(test)]
+mod testing;
+pub mod timerfd;
+
+use crate::errno::Errno;
+use crate::fs::devices;
+use crate::fs::file::PollEvents;
+use crate::fs::stat::device_number;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU64, Ordering};
+use kasoku_abi::boot::{BootInfo, MAX_REGIONS};
+
+/// `/dev/tty`.
+pub const DEVICE_TTY: u64 = device_number(5, 0);
+/// `/dev/kasoku/invoke`.
+pub const DEVICE_INVOKE: u64 = device_number(241, 0);
+
+/// Takes over the channels and regions that the VMM announced, and answers for the device files that lead to them.
+pub fn initialise(info: &BootInfo) {
+    channel::initialise(&info.channels);
+    region::initialise(&info.regions);
+    devices::register(DEVICE_TTY, Arc::new(|_, _| channel::terminal()));
+    devices::register(DEVICE_INVOKE, Arc::new(|_, _| channel::invocation()));
+    for number in 0..MAX_REGIONS {
+        devices::register(accel::device(number), Arc::new(move |_, _| accel::open(number)));
     }
-    pub fn target(_o: &crate::fs::OpenFile) -> Result<u32> {
-        Err(Errno::EBADF)
-    }
+    devices::register_fifo(pipe::open_fifo);
+}
+
+/// What a change that may let readers go on is announced as (`WaitQueue::wake_for`).
+pub(crate) const READABLE: u32 = PollEvents::IN.union(PollEvents::RDNORM).union(PollEvents::RDBAND).bits();
+/// What a change that may let writers go on is announced as.
+pub(crate) const WRITABLE: u32 = PollEvents::OUT.union(PollEvents::WRNORM).union(PollEvents::WRBAND).bits();
+
+/// The one inode that all files without a name or a number of their own share.
+pub(crate) const ANONYMOUS_INODE: u64 = 1024;
+
+/// A fresh inode number for a pipe or socket.
+pub(crate) fn next_inode() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(4096);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// SIGPIPE for the caller, and the errno that goes with it.
+pub(crate) fn broken_pipe() -> Errno {
+    #[cfg(target_os = "none")]
+    crate::signal::send_self(linux_raw_sys::general::SIGPIPE);
+    Errno::EPIPE
 }

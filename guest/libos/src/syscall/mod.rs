@@ -9,6 +9,10 @@ mod descriptor;
 #[cfg(target_os = "none")]
 mod directory;
 #[cfg(target_os = "none")]
+mod epoll;
+#[cfg(target_os = "none")]
+mod event;
+#[cfg(target_os = "none")]
 mod identity;
 #[cfg(target_os = "none")]
 mod memory;
@@ -18,6 +22,10 @@ mod names;
 mod open;
 #[cfg(target_os = "none")]
 mod paths;
+#[cfg(target_os = "none")]
+mod pipe;
+#[cfg(target_os = "none")]
+mod poll;
 #[cfg(target_os = "none")]
 mod process;
 #[cfg(target_os = "none")]
@@ -38,6 +46,8 @@ mod timer;
 pub mod trace;
 #[cfg(target_os = "none")]
 mod transfer;
+#[cfg(target_os = "none")]
+mod wait;
 #[cfg(target_os = "none")]
 mod xattr;
 

@@ -4,6 +4,7 @@
 //! handler, answers ENOSYS (or the errno in its line) and is named once on the console.
 use super::Handler;
 use super::{attributes, descriptor, directory, names, open, stat, transfer, xattr};
+use super::{epoll, event, pipe, poll};
 use super::{identity, memory, process, signal, system, thread, time, timer};
 use crate::errno::{Errno, Result};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -57,7 +58,8 @@ macro_rules! absent_calls {
 }
 
 /// Calls with a handler, by area.
-static AREAS: &[&[Entry]] = &[MEMORY, THREADS, PROCESSES, SIGNALS, TIME, IDENTITY, SYSTEM, FILES, TREE];
+static AREAS: &[&[Entry]] =
+    &[MEMORY, THREADS, PROCESSES, SIGNALS, EVENTS, TIME, IDENTITY, SYSTEM, FILES, TREE];
 
 static MEMORY: &[Entry] = calls! {
     9 mmap ("pointer len flags flags fd len") Partial "MAP_HUGETLB is ENOMEM; MAP_GROWSDOWN does not grow" => memory::mmap;
@@ -127,6 +129,31 @@ static SIGNALS: &[Entry] = calls! {
     200 tkill ("int int") Full "" => signal::tkill;
     234 tgkill ("int int int") Full "" => signal::tgkill;
     297 rt_tgsigqueueinfo ("int int int pointer") Full "" => signal::rt_tgsigqueueinfo;
+};
+
+static EVENTS: &[Entry] = calls! {
+    7 poll ("pointer len int") Full "" => poll::poll;
+    22 pipe ("pointer") Full "" => pipe::pipe;
+    23 select ("int pointer pointer pointer pointer") Full "" => poll::select;
+    213 epoll_create ("int") Full "" => epoll::epoll_create;
+    232 epoll_wait ("fd pointer int int") Full "" => epoll::epoll_wait;
+    233 epoll_ctl ("fd int fd pointer") Partial "EPOLLEXCLUSIVE may wake several" => epoll::epoll_ctl;
+    270 pselect6 ("int pointer pointer pointer pointer pointer") Full "" => poll::pselect6;
+    271 ppoll ("pointer len pointer pointer len") Full "" => poll::ppoll;
+    281 epoll_pwait ("fd pointer int int pointer len") Full "" => epoll::epoll_pwait;
+    282 signalfd ("fd pointer len") Full "" => event::signalfd;
+    283 timerfd_create ("int flags") Full "" => event::timerfd_create;
+    284 eventfd ("int") Full "" => event::eventfd;
+    286 timerfd_settime ("fd flags pointer pointer") Partial "the clock is never set, so nothing is cancelled" => event::timerfd_settime;
+    287 timerfd_gettime ("fd pointer") Full "" => event::timerfd_gettime;
+    289 signalfd4 ("fd pointer len flags") Full "" => event::signalfd4;
+    290 eventfd2 ("int flags") Full "" => event::eventfd2;
+    291 epoll_create1 ("flags") Full "" => epoll::epoll_create1;
+    293 pipe2 ("pointer flags") Full "" => pipe::pipe2;
+    424 pidfd_send_signal ("fd int pointer flags") Full "" => event::pidfd_send_signal;
+    434 pidfd_open ("int flags") Full "" => event::pidfd_open;
+    438 pidfd_getfd ("fd fd flags") Full "" => event::pidfd_getfd;
+    441 epoll_pwait2 ("fd pointer int pointer pointer len") Full "" => epoll::epoll_pwait2;
 };
 
 static TIME: &[Entry] = calls! {
