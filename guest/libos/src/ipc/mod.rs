@@ -11,7 +11,7 @@ pub mod pipe;
 pub mod region;
 #[cfg(target_os = "none")]
 pub mod signalfd;
-//SOCKET
+pub mod socket;
 #[cfg(test)]
 mod testing;
 pub mod timerfd;

@@ -1,0 +1,68 @@
+//! What travels through sockets besides bytes, and how it is handed over.
+use crate::fs::file::OpenFile;
+use crate::user::{Reader, Writer};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// A socket address as programs give and get it (`struct sockaddr_*`), family included.
+pub type Name = Vec<u8>;
+
+/// Who sent something (`struct ucred`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]
+#[repr(C)]
+pub struct Credentials {
+    pub pid: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl Credentials {
+    /// What stands for "nobody known" (`SO_PEERCRED` of a socket without a peer).
+    pub const UNKNOWN: Credentials = Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX };
+}
+
+/// Open files and credentials that go with the first byte of a message.
+#[derive(Clone, Default)]
+pub struct Ancillary {
+    pub rights: Vec<Arc<OpenFile>>,
+    pub credentials: Option<Credentials>,
+}
+
+/// A message on its way in.
+pub struct Outgoing<'a, 'b> {
+    pub data: &'a mut Reader<'b>,
+    /// Destination, where one was given.
+    pub to: Option<&'a [u8]>,
+    /// Taken once the first byte has been accepted.
+    pub ancillary: &'a mut Ancillary,
+    /// `MSG_*`.
+    pub flags: u32,
+}
+
+/// Where a message goes out to.
+pub struct Incoming<'a, 'b> {
+    pub data: &'a mut Writer<'b>,
+    pub peek: bool,
+}
+
+/// What was received.
+#[derive(Default)]
+pub struct Received {
+    /// Bytes handed out.
+    pub len: usize,
+    /// Bytes of the whole message, where it did not fit.
+    pub full_len: usize,
+    pub from: Option<Name>,
+    pub ancillary: Ancillary,
+    /// The end of a record (sequenced packets).
+    pub end_of_record: bool,
+    /// Where the message was sent to (`IP_PKTINFO`).
+    pub sent_to: Option<Name>,
+}
+
+impl Received {
+    /// A part of the message was lost because it did not fit.
+    pub fn truncated(&self) -> bool {
+        self.full_len > self.len
+    }
+}
