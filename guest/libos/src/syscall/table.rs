@@ -58,8 +58,7 @@ macro_rules! absent_calls {
 }
 
 /// Calls with a handler, by area.
-static AREAS: &[&[Entry]] =
-    &[MEMORY, THREADS, PROCESSES, SIGNALS, EVENTS, TIME, IDENTITY, SYSTEM, FILES, TREE];
+static AREAS: &[&[Entry]] = &[MEMORY, THREADS, PROCESSES, SIGNALS, EVENTS, TIME, IDENTITY, SYSTEM, FILES, TREE];
 
 static MEMORY: &[Entry] = calls! {
     9 mmap ("pointer len flags flags fd len") Partial "MAP_HUGETLB is ENOMEM; MAP_GROWSDOWN does not grow" => memory::mmap;

@@ -16,8 +16,7 @@ pub(super) fn place() -> (FsContext, Caller) {
     let process = &crate::sched::current().process;
     let context = process.fs.lock().lock().clone();
     let ids = process.credentials.lock();
-    let groups = alloc::sync::Arc::new(ids.groups.clone());
-    (context, Caller { uid: ids.euid, gid: ids.egid, groups })
+    (context, Caller { uid: ids.euid, gid: ids.egid, groups: ids.groups.clone() })
 }
 
 #[cfg(not(target_os = "none"))]
