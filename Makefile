@@ -57,7 +57,7 @@ demo: setup
 	$(BIN)/python examples/demo.py
 
 bench: setup
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/all.py
 
 clean:
 	rm -rf target build dist kasoku/_native $(VENV)

@@ -1,0 +1,1 @@
+"""What all benchmarks share: interleaved sampling, reports, and the programs that are compared."""
