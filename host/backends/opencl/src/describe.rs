@@ -1,0 +1,126 @@
+//! Everything constant about an object, for one answer that a guest keeps.
+use crate::backend::OpenCl;
+use crate::constants as cl;
+use crate::kernel::{self, Kernel};
+use crate::library::{number, text};
+use crate::program::{self, Program};
+use kasoku_abi::accel::info;
+use kasoku_backend::{Info, Question};
+
+/// How long a guest should poll for an answer, ns: the time of a short call; a processor that the device computes on is
+/// given up sooner.
+const POLL_NS_SHARED: u32 = 20_000;
+const POLL_NS_DISCRETE: u32 = 60_000;
+
+pub fn platform_and_devices(backend: &OpenCl) -> Vec<Info> {
+    let platform = &backend.platform;
+    let mut records = Vec::new();
+    for parameter in cl::PLATFORM_PARAMETERS {
+        if let Ok(value) = platform.info(parameter) {
+            records.push(Info { kind: info::PLATFORM, index: 0, parameter, value });
+        }
+    }
+    for (index, device) in backend.devices.iter().enumerate() {
+        let mut add =
+            |parameter, value| records.push(Info { kind: info::DEVICE, index: index as u32, parameter, value });
+        for parameter in cl::DEVICE_PARAMETERS.into_iter().flatten() {
+            if cl::DEVICE_HANDLES.contains(&parameter) {
+                continue;
+            }
+            if let Ok(value) = platform.device_info(device.raw, parameter) {
+                add(parameter, value);
+            }
+        }
+        let shared = platform.device_u64(device.raw, cl::DEVICE_TYPE) & cl::DEVICE_TYPE_CPU != 0;
+        let poll = if shared { POLL_NS_SHARED } else { POLL_NS_DISCRETE };
+        add(info::DEVICE_DIRECT_BUFFERS, u32::from(device.direct).to_le_bytes().to_vec());
+        add(info::DEVICE_POLL_NS, poll.to_le_bytes().to_vec());
+    }
+    records
+}
+
+pub fn program(backend: &OpenCl, subject: &Program) -> Vec<Info> {
+    let mut records = Vec::new();
+    let mut ask = |kind, index, parameter| {
+        if let Ok(value) = program::info(backend, subject, &Question { kind, index, parameter, input: &[] }) {
+            records.push(Info { kind, index, parameter, value });
+        }
+    };
+    for parameter in program::PARAMETERS {
+        ask(info::PROGRAM, 0, parameter);
+    }
+    for index in devices_of(subject.devices) {
+        for parameter in program::BUILD_PARAMETERS {
+            ask(info::BUILD, index, parameter);
+        }
+    }
+    records
+}
+
+pub fn kernel(backend: &OpenCl, subject: &Kernel) -> Vec<Info> {
+    let mut records = Vec::new();
+    let mut ask = |kind, index, parameter| {
+        let value = kernel::info(backend, subject, &Question { kind, index, parameter, input: &[] }).ok()?;
+        records.push(Info { kind, index, parameter, value: value.clone() });
+        Some(value)
+    };
+    for parameter in kernel::PARAMETERS {
+        ask(info::KERNEL, 0, parameter);
+    }
+    let arguments = ask(info::KERNEL, 0, cl::KERNEL_NUM_ARGS).map_or(0, |value| number(&value));
+    'arguments: for index in 0..arguments as u32 {
+        for parameter in cl::KERNEL_ARGUMENT {
+            // Without the build option for it no argument has any.
+            if ask(info::ARGUMENT, index, parameter).is_none() && parameter == cl::KERNEL_ARGUMENT[0] {
+                break 'arguments;
+            }
+        }
+    }
+    for index in devices_of(subject.devices) {
+        for parameter in kernel::WORK_GROUP_PARAMETERS {
+            ask(info::WORK_GROUP, index, parameter);
+        }
+    }
+    records
+}
+
+fn devices_of(mask: u64) -> impl Iterator<Item = u32> {
+    (0..64).filter(move |index| mask >> index & 1 == 1)
+}
+
+/// A device as `kasoku-broker list` shows it.
+#[derive(Clone, Debug)]
+pub struct DeviceEntry {
+    pub index: u32,
+    pub name: String,
+    pub vendor: String,
+    pub platform: String,
+    pub driver_version: String,
+    pub version: String,
+    /// cpu, gpu or accelerator.
+    pub kind: &'static str,
+    pub compute_units: u64,
+    pub memory_bytes: u64,
+}
+
+/// The devices of an implementation, without opening them.
+pub fn entries(platform: &crate::library::Platform) -> Vec<DeviceEntry> {
+    let devices = platform.devices().unwrap_or_default();
+    let name = platform.info(cl::PLATFORM_NAME).map(|value| text(&value)).unwrap_or_default();
+    let entry = |(index, &device): (usize, &crate::ffi::Raw)| DeviceEntry {
+        index: index as u32,
+        name: platform.device_text(device, cl::DEVICE_NAME),
+        vendor: platform.device_text(device, cl::DEVICE_VENDOR),
+        platform: name.clone(),
+        driver_version: platform.device_text(device, cl::DRIVER_VERSION),
+        version: platform.device_text(device, cl::DEVICE_VERSION),
+        kind: match platform.device_u64(device, cl::DEVICE_TYPE) {
+            kind if kind & cl::DEVICE_TYPE_GPU != 0 => "gpu",
+            kind if kind & cl::DEVICE_TYPE_CPU != 0 => "cpu",
+            _ => "accelerator",
+        },
+        compute_units: platform.device_u64(device, cl::DEVICE_MAX_COMPUTE_UNITS),
+        memory_bytes: platform.device_u64(device, cl::DEVICE_GLOBAL_MEM_SIZE),
+    };
+    devices.iter().enumerate().map(entry).collect()
+}

@@ -1,0 +1,77 @@
+//! Executable programs, made of binaries. Compiling is done elsewhere (`compile`).
+use crate::backend::{Context, OpenCl};
+use crate::constants as cl;
+use crate::ffi::Raw;
+use crate::handle::Handle;
+use crate::library::{ask, check};
+use kasoku_abi::accel::info;
+use kasoku_backend::{Question, Result, Status};
+
+pub struct Program {
+    pub(crate) handle: Handle,
+    /// Bit per device that it was loaded for.
+    pub(crate) devices: u64,
+}
+
+pub fn load(backend: &OpenCl, context: &Context, binaries: &[(u32, &[u8])]) -> Result<Program> {
+    let api = backend.api();
+    let mut devices = Vec::with_capacity(binaries.len());
+    let mut mask = 0u64;
+    for (index, _) in binaries {
+        devices.push(backend.device_of(context, *index)?.raw);
+        mask |= 1 << index;
+    }
+    let lengths: Vec<usize> = binaries.iter().map(|(_, binary)| binary.len()).collect();
+    let starts: Vec<*const u8> = binaries.iter().map(|(_, binary)| binary.as_ptr()).collect();
+    let count = binaries.len() as u32;
+    let mut per_binary = vec![0i32; binaries.len()];
+    let mut status = 0;
+    // SAFETY: live context and devices; each list has `count` elements, each binary its length.
+    let raw = unsafe {
+        (api.create_program_with_binary)(
+            context.handle.raw(),
+            count,
+            devices.as_ptr(),
+            lengths.as_ptr(),
+            starts.as_ptr(),
+            per_binary.as_mut_ptr(),
+            &raw mut status,
+        )
+    };
+    check(status)?;
+    // SAFETY: a new program with one reference, ours.
+    let handle = unsafe { Handle::new(raw, api.release_program) };
+    // SAFETY: live program and devices; the options are a C string; no callback, so the call returns when it is done.
+    check(unsafe {
+        let null = core::ptr::null_mut();
+        (api.build_program)(handle.raw(), count, devices.as_ptr(), c"".as_ptr(), null, null)
+    })?;
+    Ok(Program { handle, devices: mask })
+}
+
+/// Parameters of a program that hold no handle and are not the broker's to answer.
+pub const PARAMETERS: [u32; 2] = [cl::PROGRAM_NUM_KERNELS, cl::PROGRAM_KERNEL_NAMES];
+/// Parameters of a program's build for a device.
+pub const BUILD_PARAMETERS: [u32; 3] =
+    [cl::PROGRAM_BUILD_STATUS, cl::PROGRAM_BINARY_TYPE, cl::PROGRAM_BUILD_GLOBAL_VARIABLE_TOTAL_SIZE];
+
+pub fn info(backend: &OpenCl, program: &Program, question: &Question<'_>) -> Result<Vec<u8>> {
+    let (api, raw, parameter) = (backend.api(), program.handle.raw(), question.parameter);
+    match question.kind {
+        info::PROGRAM if PARAMETERS.contains(&parameter) => {
+            // SAFETY: a live program; `ask` passes a buffer with its true size.
+            ask(|size, value, needed| unsafe { (api.get_program_info)(raw, parameter, size, value, needed) })
+        }
+        info::BUILD if BUILD_PARAMETERS.contains(&parameter) => {
+            let device: Raw = match backend.devices.get(question.index as usize) {
+                Some(device) if program.devices >> question.index & 1 == 1 => device.raw,
+                _ => return Err(Status(-33)),
+            };
+            // SAFETY: as above; the device is live.
+            ask(|size, value, needed| unsafe {
+                (api.get_program_build_info)(raw, device, parameter, size, value, needed)
+            })
+        }
+        _ => Err(Status(cl::INVALID_VALUE)),
+    }
+}

@@ -1,0 +1,67 @@
+//! A device's first commands: they start the implementation's threads before the jail closes, and tell what the
+//! specification leaves open.
+use crate::backend::own_memory;
+use crate::clock::monotonic_ns;
+use crate::constants as cl;
+use crate::ffi::Raw;
+use crate::handle::{Event, Handle, Queue};
+use crate::library::{Platform, check};
+use kasoku_backend::Result;
+
+/// Bytes of the probing buffer: some pages, so that an implementation that copies small buffers is seen as well.
+const PROBE_LEN: usize = 1 << 16;
+
+pub struct Probe {
+    /// A buffer over host memory is that memory.
+    pub direct: bool,
+    /// Host's monotonic clock minus the device's, ns.
+    pub offset_ns: i64,
+}
+
+pub fn probe(platform: &Platform, context: &Handle, device: Raw) -> Result<Probe> {
+    let api = platform.api;
+    let null: Raw = core::ptr::null_mut();
+    let mut status = 0;
+    // SAFETY: live context and device.
+    let queue = unsafe { (api.create_command_queue)(context.raw(), device, cl::QUEUE_PROFILING, &raw mut status) };
+    check(status)?;
+    // SAFETY: a new queue with one reference, ours.
+    let queue = unsafe { Queue::own(api, queue) };
+    let memory = own_memory(PROBE_LEN + 4096);
+    let skip = memory.as_ptr().align_offset(4096);
+    let start = memory.as_ptr().wrapping_add(skip);
+    let flags = cl::MEM_READ_WRITE | cl::MEM_USE_HOST_PTR;
+    // SAFETY: the memory has PROBE_LEN bytes from `start` and stays.
+    let buffer = unsafe { (api.create_buffer)(context.raw(), flags, PROBE_LEN, start.cast(), &raw mut status) };
+    check(status)?;
+    // SAFETY: a new buffer with one reference, ours.
+    let buffer = unsafe { Handle::new(buffer, api.release_mem_object) };
+
+    let pattern = 0x5au8;
+    let mut event: Raw = null;
+    let before = monotonic_ns();
+    // SAFETY: live queue and buffer; the pattern is copied by the call; the event is ours.
+    check(unsafe {
+        let pattern = (&raw const pattern).cast();
+        (api.enqueue_fill_buffer)(queue.0.raw(), buffer.raw(), pattern, 1, 0, PROBE_LEN, 0, null.cast(), &raw mut event)
+    })?;
+    let after = monotonic_ns();
+    // SAFETY: a new event with one reference, ours.
+    let event = unsafe { Event::own(api, event) };
+    // SAFETY: a live queue.
+    check(unsafe { (api.finish)(queue.0.raw()) })?;
+
+    // The device wrote without being told where the host looks: in place, then the bytes are there before any mapping.
+    // SAFETY: inside `memory`; the device has finished.
+    let seen = unsafe { start.read_volatile() == pattern && start.add(PROBE_LEN - 1).read_volatile() == pattern };
+    let unified = platform.device_u64(device, cl::DEVICE_HOST_UNIFIED_MEMORY) != 0
+        || platform.device_u64(device, cl::DEVICE_TYPE) & cl::DEVICE_TYPE_CPU != 0;
+
+    let mut queued = 0u64;
+    // SAFETY: a live event; room for the eight bytes of this parameter is given and said.
+    let profiled = unsafe {
+        (api.get_event_profiling_info)(event.0.raw(), cl::PROFILING[0], 8, (&raw mut queued).cast(), null.cast())
+    };
+    let offset_ns = if profiled == 0 { (before + (after - before) / 2).wrapping_sub(queued) as i64 } else { 0 };
+    Ok(Probe { direct: seen && unified, offset_ns })
+}
