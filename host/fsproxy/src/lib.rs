@@ -41,7 +41,7 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         .map(|root| Root::new(root.directory, if root.system { Rules::system() } else { Rules::default() }))
         .collect();
     let directories: Vec<_> = roots.iter().map(Root::directory).collect();
-    restrict_files(FileRules { read: &directories })?;
+    restrict_files(FileRules { read: &directories, ..FileRules::default() })?;
     let mut server = Server::new(roots);
     apply(&FSPROXY)?;
     loop {

@@ -9,8 +9,12 @@ use std::os::fd::BorrowedFd;
 /// What stays reachable.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FileRules<'a> {
-    /// Directories (O_PATH descriptors will do) beneath which files may be read.
+    /// Directories (O_PATH descriptors will do) beneath which files may be read, or single files.
     pub read: &'a [BorrowedFd<'a>],
+    /// Directories beneath which files may be read, made, changed and removed.
+    pub write: &'a [BorrowedFd<'a>],
+    /// Programs that may be executed (files), and read.
+    pub execute: &'a [BorrowedFd<'a>],
 }
 
 /// Forbids the calling thread, and those that it creates, every file access but the named ones. False where the kernel
@@ -25,9 +29,20 @@ pub fn restrict_files(rules: FileRules<'_>) -> Result<bool, JailError> {
         .map_err(|e| failed(&e))?
         .create()
         .map_err(|e| failed(&e))?;
-    for &directory in rules.read {
-        let read = AccessFs::ReadFile | AccessFs::ReadDir;
-        ruleset = ruleset.add_rule(PathBeneath::new(directory, read)).map_err(|e| failed(&e))?;
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let write = read
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::RemoveFile
+        | AccessFs::RemoveDir
+        | AccessFs::Refer;
+    let execute = AccessFs::ReadFile | AccessFs::Execute;
+    for (places, access) in [(rules.read, read), (rules.write, write), (rules.execute, execute)] {
+        for &place in places {
+            ruleset = ruleset.add_rule(PathBeneath::new(place, access)).map_err(|e| failed(&e))?;
+        }
     }
     let status = ruleset.restrict_self().map_err(|e| failed(&e))?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)

@@ -9,7 +9,7 @@ pub use files::{FileRules, restrict_files};
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, apply_filter,
+    TargetArch, apply_filter, apply_filter_all_threads,
 };
 use std::collections::BTreeMap;
 
@@ -34,6 +34,11 @@ pub enum Arguments {
     Any,
     /// Argument `index` has none of the bits of `mask`.
     Without {
+        index: u8,
+        mask: u64,
+    },
+    /// Argument `index` has all of the bits of `mask`.
+    With {
         index: u8,
         mask: u64,
     },
@@ -62,6 +67,11 @@ pub const fn allow_without(call: i64, index: u8, mask: u64, reason: &'static str
     Rule { call, arguments: Arguments::Without { index, mask }, reason }
 }
 
+/// A call whose argument `index` has all of the bits of `mask`.
+pub const fn allow_with(call: i64, index: u8, mask: u64, reason: &'static str) -> Rule {
+    Rule { call, arguments: Arguments::With { index, mask }, reason }
+}
+
 /// A call whose argument `index` is one of `values`.
 pub const fn allow_values(call: i64, index: u8, values: &'static [u32], reason: &'static str) -> Rule {
     Rule { call, arguments: Arguments::OneOf { index, values }, reason }
@@ -74,7 +84,42 @@ pub fn apply(policy: &Policy) -> Result<(), JailError> {
     apply_filter(&program).map_err(|e| failed(e.into()))
 }
 
+/// Calls that fail with an errno instead of ending the process: foreign libraries try them and go on without.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    pub errno: i32,
+    pub calls: &'static [i64],
+    pub reason: &'static str,
+}
+
+/// Binds all threads of the process, present and future, to `policy`, except that `refusals` fail softly. There is no way
+/// back.
+pub fn apply_to_process(policy: &Policy, refusals: &[Refusal]) -> Result<(), JailError> {
+    let failed = |source| JailError::Filter { name: policy.name, source };
+    // Several filters: of their verdicts the strictest holds, so what is refused must be let through by the outer one.
+    for refusal in refusals {
+        let rules = refusal.calls.iter().map(|&call| (call, Vec::new())).collect();
+        let action = SeccompAction::Errno(refusal.errno as u32);
+        let program: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, action, TargetArch::x86_64)
+            .and_then(TryInto::try_into)
+            .map_err(|e| failed(e.into()))?;
+        apply_filter_all_threads(&program).map_err(|e| failed(e.into()))?;
+    }
+    let mut rules = rules_of(policy).map_err(|e| failed(e.into()))?;
+    rules.extend(refusals.iter().flat_map(|refusal| refusal.calls).map(|&call| (call, Vec::new())));
+    let program: BpfProgram =
+        SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)
+            .and_then(TryInto::try_into)
+            .map_err(|e| failed(e.into()))?;
+    apply_filter_all_threads(&program).map_err(|e| failed(e.into()))
+}
+
 fn compile(policy: &Policy) -> Result<BpfProgram, seccompiler::BackendError> {
+    SeccompFilter::new(rules_of(policy)?, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?
+        .try_into()
+}
+
+fn rules_of(policy: &Policy) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for rule in policy.rules {
         let list = rules.entry(rule.call).or_default();
@@ -85,6 +130,12 @@ fn compile(policy: &Policy) -> Result<BpfProgram, seccompiler::BackendError> {
                 SeccompCmpArgLen::Qword,
                 SeccompCmpOp::MaskedEq(mask),
                 0,
+            )?])?),
+            Arguments::With { index, mask } => list.push(SeccompRule::new(vec![SeccompCondition::new(
+                index,
+                SeccompCmpArgLen::Qword,
+                SeccompCmpOp::MaskedEq(mask),
+                mask,
             )?])?),
             Arguments::OneOf { index, values } => {
                 for &value in values {
@@ -98,7 +149,7 @@ fn compile(policy: &Policy) -> Result<BpfProgram, seccompiler::BackendError> {
             }
         }
     }
-    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+    Ok(rules)
 }
 
 #[cfg(test)]
