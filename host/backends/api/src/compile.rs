@@ -32,3 +32,12 @@ pub struct Build {
 pub trait Compiler {
     fn compile(&mut self, job: &Job) -> Build;
 }
+
+/// How far the build of a program for a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildPhase {
+    None,
+    Running,
+    Failed,
+    Done,
+}

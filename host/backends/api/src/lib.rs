@@ -12,7 +12,7 @@ mod host;
 mod status;
 
 pub use command::{Argument, BufferSpec, Command, Completion, Index3, Rect};
-pub use compile::{Build, Compiler, Job, Language};
+pub use compile::{Build, BuildPhase, Compiler, Job, Language};
 pub use conformance::{ConformanceProgram, check_backend};
 pub use host::HostBytes;
 pub use status::{Codes, Status};
@@ -90,6 +90,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Makes an executable program of binaries that a [`Compiler`] for the same devices made: (device, binary).
     fn load_program(&self, context: &Self::Context, binaries: &[(u32, &[u8])]) -> Result<Self::Program>;
+    /// What a guest asks about a program's build for a device beyond what the loaded program knows.
+    fn describe_build(device: u32, phase: BuildPhase, log: &[u8]) -> Vec<Info>;
     fn describe_program(&self, program: &Self::Program) -> Vec<Info>;
     fn program_info(&self, program: &Self::Program, question: &Question<'_>) -> Result<Vec<u8>>;
 

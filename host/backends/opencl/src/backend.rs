@@ -9,7 +9,7 @@ use crate::{describe, kernel, program};
 use kasoku_abi::accel::memory::{BUFFER_KERNEL_READ_ONLY, BUFFER_KERNEL_WRITE_ONLY};
 use kasoku_abi::accel::object::{QUEUE_OUT_OF_ORDER, QUEUE_PROFILING};
 use kasoku_backend::{
-    Argument, Backend, BufferSpec, Codes, Command, Completion, HostBytes, Info, Question, Result, Status,
+    Argument, Backend, BufferSpec, BuildPhase, Codes, Command, Completion, HostBytes, Info, Question, Result, Status,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -308,6 +308,10 @@ impl Backend for OpenCl {
 
     fn load_program(&self, context: &Context, binaries: &[(u32, &[u8])]) -> Result<program::Program> {
         program::load(self, context, binaries)
+    }
+
+    fn describe_build(device: u32, phase: BuildPhase, log: &[u8]) -> Vec<Info> {
+        describe::build(device, phase, log)
     }
 
     fn describe_program(&self, program: &program::Program) -> Vec<Info> {

@@ -5,7 +5,7 @@ use crate::kernel::{self, Kernel};
 use crate::library::{number, text};
 use crate::program::{self, Program};
 use kasoku_abi::accel::info;
-use kasoku_backend::{Info, Question};
+use kasoku_backend::{BuildPhase, Info, Question};
 
 /// How long a guest should poll for an answer, ns: the time of a short call; a processor that the device computes on is
 /// given up sooner.
@@ -55,6 +55,20 @@ pub fn program(backend: &OpenCl, subject: &Program) -> Vec<Info> {
         }
     }
     records
+}
+
+/// Status and log of a build, as CL_PROGRAM_BUILD_STATUS and CL_PROGRAM_BUILD_LOG have them.
+pub fn build(device: u32, phase: BuildPhase, log: &[u8]) -> Vec<Info> {
+    let status: i32 = match phase {
+        BuildPhase::Done => 0,
+        BuildPhase::None => -1,
+        BuildPhase::Failed => -2,
+        BuildPhase::Running => -3,
+    };
+    let mut text = log.to_vec();
+    text.push(0);
+    let record = |parameter, value| Info { kind: info::BUILD, index: device, parameter, value };
+    vec![record(cl::PROGRAM_BUILD_STATUS, status.to_le_bytes().to_vec()), record(cl::PROGRAM_BUILD_LOG, text)]
 }
 
 pub fn kernel(backend: &OpenCl, subject: &Kernel) -> Vec<Info> {

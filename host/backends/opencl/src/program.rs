@@ -52,8 +52,7 @@ pub fn load(backend: &OpenCl, context: &Context, binaries: &[(u32, &[u8])]) -> R
 /// Parameters of a program that hold no handle and are not the broker's to answer.
 pub const PARAMETERS: [u32; 2] = [cl::PROGRAM_NUM_KERNELS, cl::PROGRAM_KERNEL_NAMES];
 /// Parameters of a program's build for a device.
-pub const BUILD_PARAMETERS: [u32; 3] =
-    [cl::PROGRAM_BUILD_STATUS, cl::PROGRAM_BINARY_TYPE, cl::PROGRAM_BUILD_GLOBAL_VARIABLE_TOTAL_SIZE];
+pub const BUILD_PARAMETERS: [u32; 2] = [cl::PROGRAM_BINARY_TYPE, cl::PROGRAM_BUILD_GLOBAL_VARIABLE_TOTAL_SIZE];
 
 pub fn info(backend: &OpenCl, program: &Program, question: &Question<'_>) -> Result<Vec<u8>> {
     let (api, raw, parameter) = (backend.api(), program.handle.raw(), question.parameter);

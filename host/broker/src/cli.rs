@@ -1,0 +1,228 @@
+//! The command line.
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+pub const USAGE: &str = "\
+kasoku-broker list [--runtime-dir DIR]... [--vendors DIR]
+    Prints the accelerators of this machine, JSON.
+
+kasoku-broker serve --device ID --memory-fd N --doorbell-fd N --wake-fd N --control-fd N --lease-dir DIR
+                    [--runtime-dir DIR]... [--vendors DIR] [--epoch N] [--device-memory MIB]
+    Serves a device to one guest until the control descriptor is closed.
+
+    --device ID          as `list` prints it, for example intel:0
+    --memory-fd N        memfd of the session, sealed against shrinking and growing
+    --doorbell-fd N      eventfd, guest to broker
+    --wake-fd N          eventfd, broker to guest
+    --control-fd N       socket or pipe: JSON lines come out, closing it ends the lease
+    --lease-dir DIR      where the locks of this node's devices lie
+    --runtime-dir DIR    a directory with an OpenCL implementation (libintelocl.so, libpocl.so)
+    --vendors DIR        where system implementations are registered (default /etc/OpenCL/vendors)
+    --epoch N            number of this lease, grows with each lease of the device (default 1)
+    --device-memory MIB  most device memory outside the arena (default: what the device has)
+";
+
+/// Where implementations are looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    pub directories: Vec<PathBuf>,
+    pub vendors: Option<PathBuf>,
+}
+
+/// A request to serve, as given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeOptions {
+    pub device: String,
+    pub memory: i32,
+    pub doorbell: i32,
+    pub wake: i32,
+    pub control: i32,
+    pub lease_dir: PathBuf,
+    pub sources: Sources,
+    pub epoch: u64,
+    pub device_memory_mib: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Help,
+    List(Sources),
+    Serve(ServeOptions),
+    /// Internal: examine one implementation (library) and print its devices.
+    Probe {
+        library: PathBuf,
+    },
+    /// Internal: the jailed process that serves.
+    Worker(ChildOptions),
+    /// Internal: the jailed process that compiles one program.
+    Compile(ChildOptions),
+}
+
+/// What the supervisor tells its children. Descriptors are inherited under these numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChildOptions {
+    pub library: PathBuf,
+    pub runtime: String,
+    pub device: u32,
+    pub link: i32,
+    pub memory: i32,
+    pub doorbell: i32,
+    pub wake: i32,
+    pub device_memory_mib: Option<u64>,
+    /// The only place where it may write.
+    pub scratch: PathBuf,
+    /// User and group to become; 0 = stay.
+    pub uid: u32,
+}
+
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let verb = match parser.next()? {
+        Some(Value(verb)) => verb.string()?,
+        Some(Long("help") | Short('h')) | None => return Ok(Action::Help),
+        Some(other) => return Err(other.unexpected()),
+    };
+    let mut values = Values::default();
+    while let Some(argument) = parser.next()? {
+        let Long(name) = argument else { return Err(argument.unexpected()) };
+        let name = name.to_owned();
+        values.take(&name, parser.value()?)?;
+    }
+    match verb.as_str() {
+        "list" => Ok(Action::List(values.sources)),
+        "serve" => Ok(Action::Serve(ServeOptions {
+            device: values.text.ok_or("--device is missing")?,
+            memory: values.child.memory.required("--memory-fd")?,
+            doorbell: values.child.doorbell.required("--doorbell-fd")?,
+            wake: values.child.wake.required("--wake-fd")?,
+            control: values.control.required("--control-fd")?,
+            lease_dir: values.lease_dir.ok_or("--lease-dir is missing")?,
+            sources: values.sources,
+            epoch: values.epoch.unwrap_or(1),
+            device_memory_mib: values.child.device_memory_mib,
+        })),
+        "probe" => Ok(Action::Probe { library: values.child.library }),
+        "worker" => Ok(Action::Worker(values.into_child()?)),
+        "compile" => Ok(Action::Compile(values.into_child()?)),
+        other => Err(format!("there is no command {other}; see --help").into()),
+    }
+}
+
+/// All options of all commands; which are needed is for the command.
+#[derive(Default)]
+struct Values {
+    text: Option<String>,
+    control: i32,
+    lease_dir: Option<PathBuf>,
+    sources: Sources,
+    epoch: Option<u64>,
+    child: ChildOptions,
+}
+
+impl Values {
+    fn take(&mut self, name: &str, value: OsString) -> Result<(), lexopt::Error> {
+        use lexopt::prelude::*;
+        match name {
+            "device" => self.text = Some(value.string()?),
+            "memory-fd" => self.child.memory = value.parse()?,
+            "doorbell-fd" => self.child.doorbell = value.parse()?,
+            "wake-fd" => self.child.wake = value.parse()?,
+            "control-fd" => self.control = value.parse()?,
+            "link-fd" => self.child.link = value.parse()?,
+            "lease-dir" => self.lease_dir = Some(value.into()),
+            "runtime-dir" => self.sources.directories.push(value.into()),
+            "vendors" => self.sources.vendors = Some(value.into()),
+            "epoch" => self.epoch = Some(value.parse()?),
+            "device-memory" => self.child.device_memory_mib = Some(value.parse()?),
+            "library" => self.child.library = value.into(),
+            "runtime" => self.child.runtime = value.string()?,
+            "scratch" => self.child.scratch = value.into(),
+            "uid" => self.child.uid = value.parse()?,
+            other => return Err(format!("there is no option --{other}; see --help").into()),
+        }
+        Ok(())
+    }
+
+    fn into_child(self) -> Result<ChildOptions, lexopt::Error> {
+        let device = self.text.ok_or("--device is missing")?.parse().map_err(|_| "--device is no index")?;
+        Ok(ChildOptions { device, ..self.child })
+    }
+}
+
+/// A descriptor's number that must have been given: 0 to 2 are the standard streams.
+trait Required {
+    fn required(self, name: &str) -> Result<i32, lexopt::Error>;
+}
+
+impl Required for i32 {
+    fn required(self, name: &str) -> Result<i32, lexopt::Error> {
+        if self > 2 { Ok(self) } else { Err(format!("{name} must name a descriptor above 2").into()) }
+    }
+}
+
+impl ChildOptions {
+    /// The command line that `parse` takes apart again.
+    pub fn arguments(&self, verb: &str) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec![verb.into()];
+        let mut add = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+        add("--library", self.library.clone().into());
+        add("--runtime", self.runtime.clone().into());
+        add("--device", self.device.to_string().into());
+        add("--scratch", self.scratch.clone().into());
+        for (name, number) in [
+            ("--link-fd", self.link),
+            ("--memory-fd", self.memory),
+            ("--doorbell-fd", self.doorbell),
+            ("--wake-fd", self.wake),
+        ] {
+            add(name, number.to_string().into());
+        }
+        add("--uid", self.uid.to_string().into());
+        if let Some(mib) = self.device_memory_mib {
+            add("--device-memory", mib.to_string().into());
+        }
+        arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_text(text: &str) -> Result<Action, String> {
+        parse(text.split_whitespace().map(OsString::from)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_full_request_is_understood() {
+        let text = "serve --device intel:0 --memory-fd 3 --doorbell-fd 4 --wake-fd 5 --control-fd 6 --lease-dir /l \
+                    --runtime-dir /a --runtime-dir /b --epoch 7";
+        let Ok(Action::Serve(options)) = parse_text(text) else { panic!("not understood") };
+        assert_eq!((options.device.as_str(), options.memory, options.control, options.epoch), ("intel:0", 3, 6, 7));
+        assert_eq!(options.sources.directories, [PathBuf::from("/a"), PathBuf::from("/b")]);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        for (text, names) in [
+            ("serve", "--device"),
+            ("serve --device intel:0", "--memory-fd"),
+            ("serve --device intel:0 --memory-fd 1", "--memory-fd"),
+            ("serve --device intel:0 --memory-fd x", "invalid digit"),
+            ("serve --bogus 1", "--bogus"),
+            ("dance", "dance"),
+        ] {
+            let error = parse_text(text).expect_err(text);
+            assert!(error.contains(names), "{text}: {error}");
+        }
+        assert_eq!(parse_text(""), Ok(Action::Help));
+    }
+
+    #[test]
+    fn what_a_child_is_told_comes_back() {
+        let options =
+            ChildOptions { library: "/l.so".into(), runtime: "x".into(), device: 2, link: 9, ..Default::default() };
+        assert_eq!(parse(options.arguments("worker")).unwrap(), Action::Worker(options));
+    }
+}

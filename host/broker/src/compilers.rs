@@ -1,0 +1,153 @@
+//! The compiling processes: each compiles one program and ends. One waits, initialised, for the next job, so that a build does
+//! not pay for a driver's start.
+use crate::cli::ChildOptions;
+use crate::job;
+use crate::link::{self, Message};
+use crate::process::{COMPILE, Process, describe_end};
+use crate::signature::Key;
+use kasoku_backend::Build;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Builds that run at the same time.
+const MOST_RUNNING: usize = 2;
+/// Builds that may wait.
+const MOST_WAITING: usize = 64;
+/// How long one may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Status of a build that brought its compiler down: every API calls a failed build something, and the worker knows what.
+const CRASHED: i32 = 0;
+
+pub struct Compilers {
+    options: ChildOptions,
+    scratch: PathBuf,
+    started: u64,
+    spare: Option<Process>,
+    running: Vec<Running>,
+    waiting: VecDeque<(u32, OwnedFd)>,
+}
+
+struct Running {
+    process: Process,
+    request: u32,
+    result: OwnedFd,
+    deadline: Instant,
+    directory: PathBuf,
+}
+
+impl Compilers {
+    /// `scratch`: where each gets a directory of its own.
+    pub fn new(options: ChildOptions, scratch: PathBuf) -> Self {
+        Self { options, scratch, started: 0, spare: None, running: Vec::new(), waiting: VecDeque::new() }
+    }
+
+    /// Starts the process that waits, if none does.
+    pub fn prepare(&mut self) {
+        if self.spare.is_none() {
+            self.spare = self.start().ok();
+        }
+    }
+
+    fn directory(&self, number: u64) -> PathBuf {
+        self.scratch.join(format!("compile-{number}"))
+    }
+
+    fn start(&mut self) -> std::io::Result<Process> {
+        self.started += 1;
+        let scratch = self.directory(self.started);
+        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&scratch)?;
+        if self.options.uid != 0 {
+            std::os::unix::fs::chown(&scratch, Some(self.options.uid), Some(self.options.uid))?;
+        }
+        Process::start(COMPILE, ChildOptions { scratch, ..self.options.clone() }, &[])
+    }
+
+    /// Takes a job; the answer comes from `turn`.
+    pub fn submit(&mut self, request: u32, job: OwnedFd) {
+        // A worker that floods us loses its oldest jobs' place, not our memory.
+        if self.waiting.len() < MOST_WAITING {
+            self.waiting.push_back((request, job));
+        }
+    }
+
+    /// When somebody must be looked after even if nothing happens.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let can_start = !self.waiting.is_empty() && self.running.len() < MOST_RUNNING;
+        if can_start { Some(Instant::now()) } else { self.running.iter().map(|running| running.deadline).min() }
+    }
+
+    /// The links of running compilers, in the order that `turn` expects.
+    pub fn links(&self) -> impl Iterator<Item = &Process> {
+        self.running.iter().map(|running| &running.process)
+    }
+
+    /// Deals with compilers that are done (`ready`, in the order of `links`) or late, and starts what waits. Answers for the
+    /// serving process, with the result's file where there is one.
+    pub fn turn(&mut self, ready: &[bool], key: Option<&Key>) -> Vec<(Message, Option<OwnedFd>)> {
+        let mut answers = Vec::new();
+        let now = Instant::now();
+        for index in (0..self.running.len()).rev() {
+            let done = ready.get(index).copied().unwrap_or(false);
+            if done || self.running[index].deadline <= now {
+                let running = self.running.swap_remove(index);
+                answers.push(finish(running, done, key));
+            }
+        }
+        while self.running.len() < MOST_RUNNING
+            && let Some((request, job)) = self.waiting.pop_front()
+        {
+            match self.run(request, &job) {
+                Ok(running) => self.running.push(running),
+                Err(error) => answers.push(failure(request, &format!("the compiler cannot be started: {error}"))),
+            }
+        }
+        answers
+    }
+
+    fn run(&mut self, request: u32, job: &OwnedFd) -> std::io::Result<Running> {
+        let process = match self.spare.take() {
+            Some(process) => process,
+            None => self.start()?,
+        };
+        let directory = self.directory(self.started);
+        let result = link::empty_file()?;
+        let message = Message::new(link::COMPILE, request);
+        process.link.send(&message, &[], &[job.as_fd(), result.as_fd()])?;
+        // The next one gets ready meanwhile.
+        self.prepare();
+        Ok(Running { process, request, result, deadline: Instant::now() + PATIENCE, directory })
+    }
+}
+
+fn finish(mut running: Running, done: bool, key: Option<&Key>) -> (Message, Option<OwnedFd>) {
+    let last = if done { running.process.link.receive() } else { None };
+    let compiled = last.as_ref().is_some_and(|last| last.message.kind == link::COMPILED);
+    // Dead before its result is read: what is signed is what was read.
+    let status = running.process.kill();
+    let _ = std::fs::remove_dir_all(&running.directory);
+    if !compiled {
+        let reason = match last {
+            Some(last) => format!("cannot start: {}", String::from_utf8_lossy(&last.text)),
+            None if done => describe_end(status),
+            None => format!("took longer than {} s", PATIENCE.as_secs()),
+        };
+        return failure(running.request, &format!("the compiler {reason}"));
+    }
+    let build = link::read_all(running.result, job::RESULT_MAX).ok().and_then(|bytes| job::decode_result(&bytes));
+    match (build, key) {
+        (Some(build), Some(key)) => answer(running.request, &build, key.tag(&build.binary)),
+        _ => failure(running.request, "the compiler wrote no result"),
+    }
+}
+
+fn failure(request: u32, log: &str) -> (Message, Option<OwnedFd>) {
+    let log = format!("{log}\n").into_bytes();
+    answer(request, &Build { status: CRASHED, log, binary: Vec::new() }, [0; 32])
+}
+
+fn answer(request: u32, build: &Build, tag: [u8; 32]) -> (Message, Option<OwnedFd>) {
+    let message = Message { tag, ..Message::new(link::COMPILED, request) };
+    (message, link::sealed_file(&[&job::encode_result(build)]).ok())
+}

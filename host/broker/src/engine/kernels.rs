@@ -1,0 +1,78 @@
+//! Kernels: creation and arguments. Launching is in `enqueue`.
+use super::table::{Kernel, Object, buffer_argument};
+use super::{Engine, body};
+use kasoku_abi::accel::NO_ID;
+use kasoku_abi::accel::command::Descriptor;
+use kasoku_abi::accel::kernel::{
+    ARGUMENT_BYTES, ARGUMENT_LOCAL, ARGUMENT_MAX, ARGUMENT_OBJECT, CloneKernel, CreateKernel, INLINE_ARGUMENT,
+    NAME_MAX, SetArgument,
+};
+use kasoku_backend::{Argument, Backend, Status};
+use std::sync::Arc;
+
+impl<B: Backend> Engine<B> {
+    pub(super) fn create_kernel(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
+        let CreateKernel { program, name } = body(descriptor);
+        let program = Arc::clone(self.table.program(program)?);
+        let name = self.copy(name, NAME_MAX)?;
+        let name = core::str::from_utf8(&name).map_err(|_| B::CODES.bad_kernel_name)?;
+        let loaded = program.loaded().ok_or(B::CODES.not_executable)?;
+        let raw = self.backend.create_kernel(&loaded, name)?;
+        Ok(Object::Kernel(Box::new(Kernel { raw, buffers: Vec::new(), failed: Vec::new() })))
+    }
+
+    pub(super) fn clone_kernel(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
+        let CloneKernel { source } = body(descriptor);
+        let source = self.table.kernel(source)?;
+        let raw = self.backend.clone_kernel(&source.raw)?;
+        Ok(Object::Kernel(Box::new(Kernel { raw, buffers: source.buffers.clone(), failed: source.failed.clone() })))
+    }
+
+    pub(super) fn set_argument(&mut self, descriptor: &Descriptor) -> Result<(), Status> {
+        let argument: SetArgument = body(descriptor);
+        let result = self.try_set_argument(descriptor.target, &argument);
+        if let Ok(kernel) = self.table.kernel_mut(descriptor.target) {
+            kernel.failed.retain(|(index, _)| *index != argument.index);
+            // An index that no kernel has is not remembered: the list stays as short as the kernel's arguments.
+            if let Err(status) = result
+                && status != B::CODES.bad_argument_index
+            {
+                kernel.failed.push((argument.index, status));
+            }
+        }
+        result
+    }
+
+    fn try_set_argument(&mut self, kernel: u64, argument: &SetArgument) -> Result<(), Status> {
+        let index = argument.index;
+        let mut buffer = None;
+        let long;
+        let value = match argument.kind {
+            ARGUMENT_BYTES if argument.size as usize <= INLINE_ARGUMENT => {
+                Argument::Bytes(&argument.inline[..argument.size as usize])
+            }
+            ARGUMENT_BYTES => {
+                if argument.data.len != argument.size {
+                    return Err(B::CODES.bad_value);
+                }
+                long = self.copy(argument.data, ARGUMENT_MAX)?;
+                Argument::Bytes(&long)
+            }
+            ARGUMENT_OBJECT => {
+                if argument.object != NO_ID {
+                    buffer = Some(Arc::clone(self.table.buffer(argument.object)?));
+                }
+                buffer_argument(buffer.as_ref())
+            }
+            ARGUMENT_LOCAL => Argument::Local(argument.size as usize),
+            _ => return Err(B::CODES.bad_value),
+        };
+        let kernel = self.table.kernel_mut(kernel)?;
+        self.backend.set_argument(&kernel.raw, index, &value)?;
+        kernel.buffers.retain(|(known, _)| *known != index);
+        if let Some(buffer) = &buffer {
+            kernel.buffers.push((index, Arc::downgrade(buffer)));
+        }
+        Ok(())
+    }
+}

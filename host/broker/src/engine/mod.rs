@@ -1,0 +1,152 @@
+//! The session's logic: takes one copied descriptor after the other, checks it, and calls the backend.
+//!
+//! Invariant: no memory of the guest is looked at twice, and no failure of a command is anything but a status code.
+
+mod buffers;
+mod enqueue;
+mod events;
+mod info;
+mod kernels;
+mod objects;
+mod programs;
+mod table;
+
+use crate::companion::Companion;
+use crate::memory::Memory;
+use kasoku_abi::accel::command::{self, Descriptor, FLAG_REPLY};
+use kasoku_abi::accel::{Id, Range};
+use kasoku_backend::{Backend, HostBytes, Status};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use table::{Object, Table};
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+/// What a call answers besides its status.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Answer {
+    pub len: u64,
+    pub written: u64,
+    pub values: [u64; 5],
+}
+
+/// Result of one command.
+pub type Outcome = Result<Answer, Status>;
+
+/// What becomes of a descriptor.
+pub enum Step {
+    Done(Outcome),
+    /// The rest may take long; it needs the session's objects no more and may run beside later commands.
+    Later(Box<dyn FnOnce() -> Outcome + Send>),
+}
+
+impl From<Result<(), Status>> for Step {
+    fn from(result: Result<(), Status>) -> Self {
+        Self::Done(result.map(|()| Answer::default()))
+    }
+}
+
+/// One session.
+pub struct Engine<B: Backend> {
+    backend: Arc<B>,
+    memory: Arc<Memory>,
+    companion: Arc<Companion>,
+    table: Table<B>,
+    /// Bytes of device memory outside the arena that the guest may still take.
+    device_memory_left: Arc<AtomicU64>,
+    /// Something was enqueued since a queue was last waited for: a device may be computing.
+    busy: bool,
+}
+
+impl<B: Backend> Engine<B> {
+    /// `device_memory`: most bytes of buffers outside the arena.
+    pub fn new(backend: Arc<B>, memory: Arc<Memory>, companion: Arc<Companion>, device_memory: u64) -> Self {
+        let device_memory_left = Arc::new(AtomicU64::new(device_memory));
+        Self { backend, memory, companion, table: Table::new(), device_memory_left, busy: false }
+    }
+
+    /// Whether a device may be computing.
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Carries out one command. The descriptor is the broker's own copy.
+    pub fn step(&mut self, descriptor: &Descriptor) -> Step {
+        let target = descriptor.target;
+        match descriptor.operation {
+            command::PING => Step::from(Ok(())),
+            command::DESCRIBE => Step::Done(self.describe(descriptor)),
+            command::GET_INFO => Step::Done(self.get_info(descriptor)),
+            command::RELEASE => self.release(target).into(),
+            command::CREATE_CONTEXT => self.create(descriptor, Self::create_context),
+            command::CREATE_QUEUE => self.create(descriptor, Self::create_queue),
+            command::CREATE_BUFFER => self.create(descriptor, Self::create_buffer),
+            command::CREATE_SUB_BUFFER => self.create(descriptor, Self::create_sub_buffer),
+            command::CREATE_PROGRAM => self.create(descriptor, Self::create_program),
+            command::CREATE_KERNEL => self.create(descriptor, Self::create_kernel),
+            command::CLONE_KERNEL => self.create(descriptor, Self::clone_kernel),
+            command::CREATE_USER_EVENT => self.create(descriptor, Self::create_user_event),
+            command::SET_USER_EVENT => self.set_user_event(descriptor).into(),
+            command::FLUSH => self.flush(target).into(),
+            command::FINISH => self.finish(target),
+            command::BUILD_PROGRAM => self.build_program(descriptor),
+            command::SET_ARGUMENT => self.set_argument(descriptor).into(),
+            command::WAIT_EVENTS => self.wait_events(descriptor),
+            command::EVENT_STATUS => Step::Done(self.event_status(target)),
+            command::EVENT_PROFILE => Step::Done(self.event_profile(target)),
+            _ => self.enqueue(descriptor),
+        }
+    }
+
+    /// Makes an object under the number `target`; when that fails and nobody waits for the answer, the number keeps the failure.
+    fn create(
+        &mut self,
+        descriptor: &Descriptor,
+        make: fn(&mut Self, &Descriptor) -> Result<Object<B>, Status>,
+    ) -> Step {
+        let id = descriptor.target;
+        if let Err(status) = self.table.check_new(id) {
+            return Step::Done(Err(status));
+        }
+        match make(self, descriptor) {
+            Ok(object) => {
+                self.table.insert(id, object);
+                Step::from(Ok(()))
+            }
+            Err(status) => {
+                if descriptor.flags & FLAG_REPLY == 0 {
+                    self.table.insert(id, Object::Failed(status));
+                }
+                Step::Done(Err(status))
+            }
+        }
+    }
+
+    /// The guest's bytes of a range.
+    fn bytes(&self, range: Range) -> Result<HostBytes, Status> {
+        self.memory.arena(range).ok_or(B::CODES.bad_value)
+    }
+
+    /// A private copy of a range of at most `most` bytes.
+    fn copy(&self, range: Range, most: u64) -> Result<Vec<u8>, Status> {
+        if range.len > most {
+            return Err(B::CODES.bad_value);
+        }
+        self.bytes(range).map(|bytes| bytes.to_vec())
+    }
+
+    /// Writes an answer to the range that the guest gave for it.
+    fn put(&self, out: Range, value: &[u8]) -> Outcome {
+        let written = self.bytes(out)?.fill_from(value);
+        Ok(Answer { len: value.len() as u64, written: written as u64, ..Answer::default() })
+    }
+
+    fn release(&mut self, id: Id) -> Result<(), Status> {
+        self.table.remove(id).map(|_| ()).ok_or(B::CODES.bad_value)
+    }
+}
+
+/// The body of a command.
+fn body<T: FromBytes + KnownLayout + Immutable>(descriptor: &Descriptor) -> T {
+    let (body, _) = T::read_from_prefix(&descriptor.body).expect("every body is at most BODY_LEN bytes");
+    body
+}

@@ -1,0 +1,137 @@
+//! The exclusive lock of a device, and what a lease keeps beside it.
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Why a device cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    #[error("device {device} is held by pid {pid}")]
+    Held { device: String, pid: u32 },
+    #[error("the lease directory {path} cannot be used: {error}")]
+    Directory { path: PathBuf, error: std::io::Error },
+}
+
+/// A device that is ours for as long as the file is open, in this process or in one that inherited it.
+pub struct Lease {
+    pub lock: File,
+    /// A directory for this lease only, empty at its start.
+    pub scratch: PathBuf,
+}
+
+impl Lease {
+    /// Takes the lock of `device` in `directory`, without waiting.
+    pub fn take(directory: &Path, device: &str) -> Result<Self, LeaseError> {
+        let failed = |error| LeaseError::Directory { path: directory.to_owned(), error };
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        let name = file_name(device);
+        let path = directory.join(format!("{name}.lock"));
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
+        let mut lock = File::from(lock);
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                let _ = lock.read_to_string(&mut holder);
+                return Err(LeaseError::Held { device: device.to_owned(), pid: holder.trim().parse().unwrap_or(0) });
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
+        lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
+        writeln!(lock, "{}", std::process::id()).map_err(failed)?;
+        // What an earlier holder left behind after a crash is gone before the next one starts.
+        let scratch = directory.join(format!("{name}.scratch"));
+        if scratch.exists() {
+            std::fs::remove_dir_all(&scratch).map_err(failed)?;
+        }
+        std::fs::DirBuilder::new().mode(0o700).create(&scratch).map_err(failed)?;
+        let scratch = scratch.canonicalize().map_err(failed)?;
+        Ok(Self { lock, scratch })
+    }
+
+    /// A fresh directory below `scratch` that belongs to `uid`.
+    pub fn private_directory(&self, name: &str, uid: u32) -> std::io::Result<PathBuf> {
+        let path = self.scratch.join(name);
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        if uid != 0 {
+            std::os::unix::fs::chown(&path, Some(uid), Some(uid))?;
+            // The way to it must be open, its siblings need not be readable.
+            std::fs::set_permissions(&self.scratch, std::fs::Permissions::from_mode(0o711))?;
+        }
+        Ok(path)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.scratch);
+    }
+}
+
+/// The key that makes program binaries of this node valid: made at first use.
+pub fn node_key(directory: &Path) -> Result<Vec<u8>, LeaseError> {
+    let failed = |error: std::io::Error| LeaseError::Directory { path: directory.to_owned(), error };
+    let path = directory.join("binary.key");
+    if let Ok(key) = std::fs::read(&path)
+        && key.len() == 32
+    {
+        return Ok(key);
+    }
+    let mut key = vec![0u8; 32];
+    rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty()).map_err(|error| failed(error.into()))?;
+    // Written aside and linked, so that two first users end up with the same key.
+    let aside = directory.join(format!("binary.key.{}", std::process::id()));
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(&aside, flags, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
+    File::from(file).write_all(&key).map_err(failed)?;
+    let linked = std::fs::hard_link(&aside, &path);
+    let _ = std::fs::remove_file(&aside);
+    match linked {
+        Ok(()) => Ok(key),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => std::fs::read(&path).map_err(failed),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// A device's id as a file name.
+fn file_name(device: &str) -> String {
+    device.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("kasoku-lease-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn a_device_has_one_holder_and_comes_free() {
+        let directory = directory("one");
+        let lease = Lease::take(&directory, "intel:0").unwrap();
+        std::fs::write(lease.scratch.join("left"), "x").unwrap();
+        let error = Lease::take(&directory, "intel:0").err().unwrap();
+        assert_eq!(error.to_string(), format!("device intel:0 is held by pid {}", std::process::id()));
+        Lease::take(&directory, "intel:1").unwrap();
+        drop(lease);
+        let again = Lease::take(&directory, "intel:0").unwrap();
+        assert_eq!(std::fs::read_dir(&again.scratch).unwrap().count(), 0);
+        drop(again);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn the_key_is_made_once() {
+        let directory = directory("key");
+        std::fs::create_dir_all(&directory).unwrap();
+        let key = node_key(&directory).unwrap();
+        assert_eq!(node_key(&directory).unwrap(), key);
+        let mode = std::fs::metadata(directory.join("binary.key")).unwrap().permissions().mode();
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,137 @@
+//! Messages between the supervisor, the serving process and the compiling ones: one fixed structure and up to two
+//! descriptors over a SOCK_SEQPACKET pair. Bulk data lies in memfds.
+//!
+//! The supervisor reads messages of processes that run hostile code: every field is a plain number that it checks.
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// Serving process: jailed and ready. A text follows: its report, JSON.
+pub const READY: u32 = 1;
+/// Any process: cannot go on. A text follows: why.
+pub const FAILED: u32 = 2;
+/// Serving process: compile the job in the descriptor. Supervisor to compiling process: the same, and a second descriptor
+/// for the result.
+pub const COMPILE: u32 = 3;
+/// Compiling process: done, the result is written. Supervisor to serving process: the same with the result's descriptor,
+/// and the binary's tag.
+pub const COMPILED: u32 = 4;
+/// Serving process: is `tag` this node's for the bytes in the descriptor?
+pub const VERIFY: u32 = 5;
+/// Supervisor: `value` 1 = yes.
+pub const VERIFIED: u32 = 6;
+
+/// Longest text of a message, bytes.
+pub const TEXT_MAX: usize = 4096;
+
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Message {
+    pub kind: u32,
+    /// Chosen by the serving process to tell its requests apart.
+    pub request: u32,
+    pub value: u64,
+    pub tag: [u8; 32],
+}
+
+impl Message {
+    pub fn new(kind: u32, request: u32) -> Self {
+        Self { kind, request, ..Self::new_zeroed() }
+    }
+}
+
+/// What came in.
+pub struct Received {
+    pub message: Message,
+    pub text: Vec<u8>,
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// One end of a pair.
+pub struct Link {
+    socket: OwnedFd,
+}
+
+impl Link {
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
+    pub fn send(&self, message: &Message, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        let text = &text[..text.len().min(TEXT_MAX)];
+        let parts = [IoSlice::new(message.as_bytes()), IoSlice::new(text)];
+        rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// The next message; `None` when the other side is gone or does not speak this protocol.
+    pub fn receive(&self) -> Option<Received> {
+        let mut bytes = vec![0u8; size_of::<Message>() + TEXT_MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let count = loop {
+            let mut parts = [IoSliceMut::new(&mut bytes)];
+            match rustix::net::recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                Ok(result) => break result.bytes,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return None,
+            }
+        };
+        let mut descriptors = Vec::new();
+        for part in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = part {
+                descriptors.extend(received);
+            }
+        }
+        let (message, text) = Message::read_from_prefix(&bytes[..count]).ok()?;
+        Some(Received { message, text: text.to_vec(), descriptors })
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// An anonymous file with `parts` in it, unchangeable.
+pub fn sealed_file(parts: &[&[u8]]) -> std::io::Result<OwnedFd> {
+    let descriptor = rustix::fs::memfd_create(c"kasoku", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(descriptor);
+    for part in parts {
+        file.write_all(part)?;
+    }
+    let descriptor = OwnedFd::from(file);
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&descriptor, seals)?;
+    Ok(descriptor)
+}
+
+/// An anonymous file for somebody else to write.
+pub fn empty_file() -> std::io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create(c"kasoku", MemfdFlags::CLOEXEC)?)
+}
+
+/// All bytes of an anonymous file of at most `most` bytes, copied: the other side may still change it.
+pub fn read_all(descriptor: OwnedFd, most: u64) -> std::io::Result<Vec<u8>> {
+    let file = File::from(descriptor);
+    let len = file.metadata()?.len();
+    if len > most {
+        return Err(std::io::Error::other(format!("{len} bytes are more than the {most} that are allowed")));
+    }
+    let mut bytes = vec![0u8; len as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}

@@ -1,0 +1,177 @@
+//! The session's shared memory, as the broker sees it: words that the guest changes at will.
+//!
+//! Invariant: nothing here trusts a value in the memory. Offsets come from the ABI's constants or through [`Memory::arena`],
+//! which checks them; descriptors are copied once.
+use kasoku_abi::accel::Range;
+use kasoku_abi::accel::command::{DESCRIPTOR_LEN, Descriptor};
+use kasoku_abi::accel::reply::{REPLY_LEN, Reply};
+use kasoku_abi::accel::session::{self, Header};
+use kasoku_abi::layout::LARGE_PAGE;
+use kasoku_backend::HostBytes;
+use rustix::fs::SealFlags;
+use rustix::mm::{MapFlags, ProtFlags};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use zerocopy::FromZeros;
+
+/// Why a descriptor cannot be a session's memory.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    #[error("the session memory cannot be examined: {0}")]
+    Examine(rustix::io::Errno),
+    #[error("the session memory has {0} bytes: it needs a multiple of 2 MiB from 4 MiB to 64 GiB")]
+    Size(u64),
+    #[error(
+        "the session memory is not sealed against shrinking and growing (memfd with F_SEAL_SHRINK and F_SEAL_GROW)"
+    )]
+    Unsealed,
+    #[error("the session memory cannot be mapped: {0}")]
+    Map(rustix::io::Errno),
+}
+
+/// A mapped session. It stays mapped until the process ends.
+pub struct Memory {
+    start: *mut u8,
+    arena_len: u64,
+}
+
+// SAFETY: an address and a length; all access is atomic or by raw copies that race only with the guest.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// Checks and maps `memory`.
+    pub fn map(memory: impl AsFd) -> Result<Self, MemoryError> {
+        let len = rustix::fs::fstat(&memory).map_err(MemoryError::Examine)?.st_size as u64;
+        if !(session::MEMORY_MIN..=session::MEMORY_MAX).contains(&len) || !len.is_multiple_of(LARGE_PAGE) {
+            return Err(MemoryError::Size(len));
+        }
+        // Without the seals a guest's monitor could cut the file short and kill this process with SIGBUS.
+        let wanted = SealFlags::SHRINK | SealFlags::GROW;
+        let seals = rustix::fs::fcntl_get_seals(&memory).map_err(|_| MemoryError::Unsealed)?;
+        if !seals.contains(wanted) {
+            return Err(MemoryError::Unsealed);
+        }
+        // SAFETY: a fresh mapping at an address of the kernel's choice; nothing else knows it.
+        let start = unsafe {
+            rustix::mm::mmap(
+                core::ptr::null_mut(),
+                len as usize,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &memory,
+                0,
+            )
+        };
+        let start = start.map_err(MemoryError::Map)?.cast::<u8>();
+        Ok(Self { start, arena_len: len - session::ARENA })
+    }
+
+    /// The checked bytes of an arena range; `None` when it is not inside.
+    pub fn arena(&self, range: Range) -> Option<HostBytes> {
+        let end = range.offset.checked_add(range.len)?;
+        if end > self.arena_len {
+            return None;
+        }
+        // SAFETY: inside the mapping, which stays until the process ends; no Rust reference to the arena is ever made.
+        Some(unsafe { HostBytes::new(self.at(session::ARENA + range.offset), range.len as usize) })
+    }
+
+    /// Writes a new session's header; for the process that starts the session, before anybody else looks.
+    pub fn write_header(&self, epoch: u64) {
+        let header = Header {
+            magic: session::MAGIC,
+            version: session::VERSION,
+            broker_state: session::STATE_STARTING,
+            epoch,
+            arena_len: self.arena_len,
+            // All threads of the server begin asleep.
+            broker_parked: 1,
+            ..Header::new_zeroed()
+        };
+        // SAFETY: the first page of the mapping, aligned to it.
+        unsafe { self.at(0).cast::<Header>().write_volatile(header) };
+    }
+
+    pub fn set_device_count(&self, count: u32) {
+        self.word32(core::mem::offset_of!(Header, device_count) as u64).store(count, Ordering::Release);
+    }
+
+    pub fn set_death_signal(&self, signal: i32) {
+        self.word32(core::mem::offset_of!(Header, death_signal) as u64).store(signal as u32, Ordering::Release);
+    }
+
+    pub fn broker_state(&self) -> &AtomicU32 {
+        self.word32(session::OFFSET_BROKER_STATE)
+    }
+
+    pub fn broker_parked(&self) -> &AtomicU32 {
+        self.word32(session::OFFSET_BROKER_PARKED)
+    }
+
+    pub fn guest_parked(&self) -> &AtomicU32 {
+        self.word32(session::OFFSET_GUEST_PARKED)
+    }
+
+    pub fn space_wanted(&self) -> &AtomicU32 {
+        self.word32(session::OFFSET_SPACE_WANTED)
+    }
+
+    pub fn tail(&self) -> &AtomicU64 {
+        self.word64(session::OFFSET_TAIL)
+    }
+
+    pub fn head(&self) -> &AtomicU64 {
+        self.word64(session::OFFSET_HEAD)
+    }
+
+    /// One copy of the descriptor at a position of the ring.
+    pub fn descriptor(&self, position: u64) -> Descriptor {
+        let offset = session::RING + position % session::RING_SLOTS * DESCRIPTOR_LEN;
+        let mut bytes = [0u8; DESCRIPTOR_LEN as usize];
+        // SAFETY: a slot lies inside the mapping; it is copied bytewise, and whatever the bytes are, they are a descriptor.
+        unsafe { core::ptr::copy_nonoverlapping(self.at(offset), bytes.as_mut_ptr(), bytes.len()) };
+        // The copy must be complete before the slot is given back.
+        std::sync::atomic::fence(Ordering::Acquire);
+        zerocopy::transmute!(bytes)
+    }
+
+    /// Publishes an answer; `slot` is below `REPLY_SLOTS`.
+    pub fn reply(&self, slot: u32, reply: &Reply) {
+        debug_assert!(slot < session::REPLY_SLOTS);
+        let offset = session::REPLIES + u64::from(slot) * REPLY_LEN;
+        let status = core::mem::offset_of!(Reply, status) as u64;
+        self.word_i32(offset + status).store(reply.status, Ordering::Relaxed);
+        for (field, value) in
+            [(core::mem::offset_of!(Reply, len), reply.len), (core::mem::offset_of!(Reply, written), reply.written)]
+        {
+            self.word64(offset + field as u64).store(value, Ordering::Relaxed);
+        }
+        let values = offset + core::mem::offset_of!(Reply, values) as u64;
+        for (index, value) in reply.values.iter().enumerate() {
+            self.word64(values + 8 * index as u64).store(*value, Ordering::Relaxed);
+        }
+        let sequence = offset + core::mem::offset_of!(Reply, sequence) as u64;
+        self.word32(sequence).store(reply.sequence, Ordering::Release);
+    }
+
+    fn at(&self, offset: u64) -> *mut u8 {
+        self.start.wrapping_add(offset as usize)
+    }
+
+    fn word32(&self, offset: u64) -> &AtomicU32 {
+        // SAFETY: an aligned word of the header or a reply slot, inside the mapping for as long as `self` lives.
+        unsafe { AtomicU32::from_ptr(self.at(offset).cast()) }
+    }
+
+    fn word_i32(&self, offset: u64) -> &AtomicI32 {
+        // SAFETY: as above.
+        unsafe { AtomicI32::from_ptr(self.at(offset).cast()) }
+    }
+
+    fn word64(&self, offset: u64) -> &AtomicU64 {
+        // SAFETY: as above.
+        unsafe { AtomicU64::from_ptr(self.at(offset).cast()) }
+    }
+}

@@ -1,0 +1,102 @@
+//! The serving process: opens the device, closes the jail behind itself, serves the ring.
+use crate::cli::ChildOptions;
+use crate::companion::Companion;
+use crate::engine::Engine;
+use crate::jail::{self, Limits, View, Walls};
+use crate::link::{self, Link, Message};
+use crate::memory::Memory;
+use crate::process::close_on_exec;
+use crate::server::{Failed, Server};
+use kasoku_backend_opencl::{Library, OpenCl, entries};
+use serde_json::json;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+const LIMITS: Limits = Limits { open_files: 256, file_bytes: 1 << 30, processor_seconds: 0, address_space: 0 };
+
+/// Serves until the supervisor ends this process, or until the guest breaks the ring. The exit code of the program.
+pub fn run(options: &ChildOptions) -> u8 {
+    close_on_exec();
+    // SAFETY: the supervisor passed these descriptors to this program, which owns them from here on.
+    let own = |number| unsafe { OwnedFd::from_raw_fd(number) };
+    let link = Link::new(own(options.link));
+    let companion = match serve(options, own(options.memory), own(options.doorbell), own(options.wake), link) {
+        Ok(companion) => companion,
+        Err((link, error)) => {
+            let _ = link.send(&Message::new(link::FAILED, 0), error.as_bytes(), &[]);
+            return 1;
+        }
+    };
+    companion.wait_for_end();
+    0
+}
+
+type Failure = (Link, String);
+
+fn serve(
+    options: &ChildOptions,
+    memory: OwnedFd,
+    doorbell: OwnedFd,
+    wake: OwnedFd,
+    link: Link,
+) -> Result<Arc<Companion>, Failure> {
+    let start = Instant::now();
+    let opened = || -> Result<_, String> {
+        let text = |error: &dyn core::fmt::Display| error.to_string();
+        jail::begin(options.uid, LIMITS).map_err(|error| text(&error))?;
+        std::env::set_current_dir(&options.scratch).map_err(|error| text(&error))?;
+        line_buffer_output();
+        let memory = Memory::map(&memory).map_err(|error| text(&error))?;
+        let view = View::of(&options.runtime, &options.library, &options.scratch);
+        let library = Library::open(&options.library).map_err(|error| text(&error))?;
+        let landlock = jail::confine_files(&view).map_err(|error| text(&error))?;
+        let platform = library.platform().map_err(|error| text(&error))?;
+        let backend = OpenCl::open(platform, &[options.device]).map_err(|error| text(&error))?;
+        let entry = entries(&platform).into_iter().find(|entry| entry.index == options.device);
+        let entry = entry.ok_or("the device is gone")?;
+        Ok((Arc::new(memory), Arc::new(backend), entry, Walls { landlock, uid: options.uid }))
+    };
+    let (memory, backend, entry, walls) = match opened() {
+        Ok(opened) => opened,
+        Err(error) => return Err((link, error)),
+    };
+    let companion = Companion::start(link);
+    let device_memory = options.device_memory_mib.map_or(entry.memory_bytes, |mib| mib << 20);
+    let engine = Engine::new(Arc::clone(&backend), Arc::clone(&memory), Arc::clone(&companion), device_memory);
+    let speaker = Arc::clone(&companion);
+    let failed: Failed = Arc::new(move |error| {
+        let _ = speaker.link().send(&Message::new(link::FAILED, 0), error.to_string().as_bytes(), &[]);
+    });
+    let started = Server::new(engine, &*backend, memory, doorbell, wake).map_err(|error| error.to_string());
+    let (serving, _) = jail::needs_of(&options.runtime);
+    let closed = started.and_then(|server| {
+        server.start(&failed);
+        jail::close(serving).map_err(|error| error.to_string())
+    });
+    if let Err(error) = closed {
+        let _ = companion.link().send(&Message::new(link::FAILED, 0), error.as_bytes(), &[]);
+        return Ok(companion);
+    }
+    let report = json!({
+        "identity": format!("{}|{}|{}|{}", options.runtime, entry.name, entry.driver_version, entry.version),
+        "device": entry.name,
+        "kind": entry.kind,
+        "memory_bytes": device_memory,
+        "start_ms": start.elapsed().as_secs_f64() * 1e3,
+        "landlock": walls.landlock,
+        "uid": walls.uid,
+        "jail": format!("{serving:?}").to_lowercase(),
+    });
+    let _ = companion.link().send(&Message::new(link::READY, 0), report.to_string().as_bytes(), &[]);
+    Ok(companion)
+}
+
+/// Kernel printf goes through the C library, whose output to a pipe would stay in a buffer until the end.
+fn line_buffer_output() {
+    unsafe extern "C" {
+        static stdout: *mut libc::FILE;
+    }
+    // SAFETY: the C library's own stream, before anything was written to it.
+    unsafe { libc::setvbuf(stdout, core::ptr::null_mut(), libc::_IOLBF, 0) };
+}

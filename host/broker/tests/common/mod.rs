@@ -1,0 +1,353 @@
+//! A guest for tests: drives a real broker process over a real memfd and eventfds, with the ABI's structures and nothing
+//! else of the broker's code.
+#![allow(dead_code)]
+
+use kasoku_abi::accel::command::{self, DESCRIPTOR_LEN, Descriptor, FLAG_BLOCKING, FLAG_REPLY};
+use kasoku_abi::accel::reply::{REPLY_LEN, Reply};
+use kasoku_abi::accel::{Id, Range, session};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::time::{Duration, Instant};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+/// How long anything may take before a test calls it hung.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Directories with OpenCL implementations, from `KASOKU_OPENCL_RUNTIMES` (colon-separated).
+pub fn runtime_arguments() -> Vec<String> {
+    let list = std::env::var_os("KASOKU_OPENCL_RUNTIMES").unwrap_or_default();
+    std::env::split_paths(&list)
+        .filter(|path| !path.as_os_str().is_empty())
+        .flat_map(|path| ["--runtime-dir".to_owned(), path.display().to_string()])
+        .collect()
+}
+
+/// The devices of this machine. Tests run on the first of each implementation, or on none where there is none.
+pub fn devices() -> Vec<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_kasoku-broker"))
+        .arg("list")
+        .args(runtime_arguments())
+        .output()
+        .expect("the broker runs");
+    assert!(output.status.success());
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a JSON list");
+    let ids = list.as_array().expect("a list").iter().map(|device| device["id"].as_str().expect("an id").to_owned());
+    let first: Vec<String> = ids.filter(|id| id.ends_with(":0")).collect();
+    if first.is_empty() {
+        eprintln!("no OpenCL implementation on this machine: nothing is tested");
+    }
+    first
+}
+
+/// A directory that goes away with the test.
+pub struct Directory(pub PathBuf);
+
+impl Directory {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("kasoku-broker-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a directory");
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A broker with its session's memory, as the guest sees it.
+pub struct Guest {
+    pub broker: Child,
+    control: Option<BufReader<UnixStream>>,
+    start: *mut u8,
+    len: usize,
+    doorbell: OwnedFd,
+    wake: OwnedFd,
+    tail: u64,
+    sequence: u32,
+    next_id: Id,
+    arena_used: u64,
+    pub output: PathBuf,
+}
+
+const MEMORY: u64 = 64 << 20;
+
+impl Guest {
+    /// Starts a broker for `device` and waits until it is ready; the error line where it is not.
+    pub fn start(device: &str, leases: &Path) -> Result<Self, serde_json::Value> {
+        Self::start_with(device, leases, MEMORY, true)
+    }
+
+    pub fn start_with(device: &str, leases: &Path, memory: u64, sealed: bool) -> Result<Self, serde_json::Value> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = rustix::fs::memfd_create(c"session", flags).expect("memfd");
+        rustix::fs::ftruncate(&file, memory).expect("ftruncate");
+        if sealed {
+            rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW).expect("seals");
+        }
+        let eventfd = || {
+            let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
+            rustix::event::eventfd(0, flags).expect("eventfd")
+        };
+        let (doorbell, wake) = (eventfd(), eventfd());
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("pair");
+        let output = leases.join(format!("output-{}", theirs.as_raw_fd()));
+        let log = std::fs::File::create(&output).expect("a log");
+        let kept = [file.as_raw_fd(), doorbell.as_raw_fd(), wake.as_raw_fd(), theirs.as_raw_fd()];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kasoku-broker"));
+        command.args(["serve", "--device", device]).args(runtime_arguments());
+        for (name, number) in ["--memory-fd", "--doorbell-fd", "--wake-fd", "--control-fd"].iter().zip(kept) {
+            command.args([*name, &number.to_string()]);
+        }
+        command.arg("--lease-dir").arg(leases).stdin(Stdio::null()).stdout(log);
+        // SAFETY: only fcntl between fork and exec, on descriptors that are open here.
+        unsafe {
+            command.pre_exec(move || {
+                for number in kept {
+                    rustix::io::fcntl_setfd(BorrowedFd::borrow_raw(number), rustix::io::FdFlags::empty())?;
+                }
+                Ok(())
+            });
+        }
+        let broker = command.spawn().expect("a broker");
+        drop(theirs);
+        let control = UnixStream::from(ours);
+        control.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        // SAFETY: a fresh mapping of the session, as long as the file.
+        let start = unsafe {
+            let access = ProtFlags::READ | ProtFlags::WRITE;
+            rustix::mm::mmap(core::ptr::null_mut(), memory as usize, access, MapFlags::SHARED, &file, 0).expect("mmap")
+        };
+        let mut guest = Self {
+            broker,
+            control: Some(BufReader::new(control)),
+            start: start.cast(),
+            len: memory as usize,
+            doorbell,
+            wake,
+            tail: 0,
+            sequence: 0,
+            next_id: 0,
+            arena_used: 0,
+            output,
+        };
+        let line = guest.control_line();
+        if line["ready"] == true { Ok(guest) } else { Err(line) }
+    }
+
+    /// The next line on the control socket; null at its end.
+    pub fn control_line(&mut self) -> serde_json::Value {
+        let mut line = String::new();
+        let control = self.control.as_mut().expect("still open");
+        control.read_line(&mut line).expect("a line in time");
+        if line.is_empty() { serde_json::Value::Null } else { serde_json::from_str(&line).expect("JSON") }
+    }
+
+    /// Ends the lease and waits for the broker's end.
+    pub fn close(mut self) -> std::process::ExitStatus {
+        self.control = None;
+        wait(&mut self.broker)
+    }
+
+    pub fn at(&self, offset: u64) -> *mut u8 {
+        assert!(offset < self.len as u64);
+        self.start.wrapping_add(offset as usize)
+    }
+
+    pub fn word32(&self, offset: u64) -> &AtomicU32 {
+        // SAFETY: an aligned word of the mapping.
+        unsafe { AtomicU32::from_ptr(self.at(offset).cast()) }
+    }
+
+    pub fn word64(&self, offset: u64) -> &AtomicU64 {
+        // SAFETY: an aligned word of the mapping.
+        unsafe { AtomicU64::from_ptr(self.at(offset).cast()) }
+    }
+
+    pub fn state(&self) -> u32 {
+        self.word32(session::OFFSET_BROKER_STATE).load(Ordering::SeqCst)
+    }
+
+    /// A number that no object has yet.
+    pub fn id(&mut self) -> Id {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// A fresh range of the arena with these bytes.
+    pub fn place(&mut self, bytes: &[u8]) -> Range {
+        let range = self.allocate(bytes.len() as u64);
+        // SAFETY: `allocate` checked that the range is inside the mapping.
+        unsafe {
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), self.at(session::ARENA + range.offset), bytes.len());
+        }
+        range
+    }
+
+    /// A fresh range of the arena.
+    pub fn allocate(&mut self, len: u64) -> Range {
+        let offset = self.arena_used;
+        self.arena_used = (offset + len).next_multiple_of(4096);
+        assert!(self.arena_used <= self.len as u64 - session::ARENA, "the test's arena is full");
+        Range { offset, len }
+    }
+
+    pub fn bytes(&self, range: Range) -> Vec<u8> {
+        let mut bytes = vec![0u8; range.len as usize];
+        // SAFETY: inside the mapping; the copy is as long.
+        unsafe {
+            core::ptr::copy_nonoverlapping(self.at(session::ARENA + range.offset), bytes.as_mut_ptr(), bytes.len());
+        }
+        bytes
+    }
+
+    /// A descriptor with the fields that every command has.
+    pub fn descriptor(operation: u32, target: Id, body: &(impl IntoBytes + Immutable)) -> Descriptor {
+        let mut descriptor = Descriptor { operation, target, ..Descriptor::new_zeroed() };
+        let bytes = body.as_bytes();
+        descriptor.body[..bytes.len()].copy_from_slice(bytes);
+        descriptor
+    }
+
+    /// Submits without waiting for anything.
+    pub fn post(&mut self, descriptor: &Descriptor) {
+        let head = self.word64(session::OFFSET_HEAD);
+        let deadline = Instant::now() + PATIENCE;
+        while self.tail - head.load(Ordering::SeqCst) >= session::RING_SLOTS {
+            assert!(Instant::now() < deadline, "the ring stays full");
+        }
+        let slot = session::RING + self.tail % session::RING_SLOTS * DESCRIPTOR_LEN;
+        // SAFETY: a slot inside the mapping, which the broker has given back.
+        unsafe { self.at(slot).cast::<Descriptor>().write_volatile(*descriptor) };
+        self.tail += 1;
+        self.word64(session::OFFSET_TAIL).store(self.tail, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if self.word32(session::OFFSET_BROKER_PARKED).swap(0, Ordering::SeqCst) != 0 {
+            self.ring();
+        }
+    }
+
+    pub fn ring(&self) {
+        rustix::io::write(&self.doorbell, &1u64.to_ne_bytes()).expect("the doorbell");
+    }
+
+    /// Submits a call that will be answered in `slot`; its sequence.
+    pub fn submit(&mut self, descriptor: &Descriptor, slot: u32) -> u32 {
+        self.sequence += 1;
+        let flags = descriptor.flags | FLAG_REPLY;
+        self.post(&Descriptor { flags, reply_slot: slot, reply_sequence: self.sequence, ..*descriptor });
+        self.sequence
+    }
+
+    /// The answer in `slot`, if it is there.
+    pub fn reply(&self, slot: u32, sequence: u32) -> Option<Reply> {
+        let offset = session::REPLIES + u64::from(slot) * REPLY_LEN;
+        if self.word32(offset).load(Ordering::Acquire) != sequence {
+            return None;
+        }
+        let mut bytes = [0u8; REPLY_LEN as usize];
+        // SAFETY: a slot inside the mapping.
+        unsafe { core::ptr::copy_nonoverlapping(self.at(offset), bytes.as_mut_ptr(), bytes.len()) };
+        Some(Reply::read_from_bytes(&bytes).expect("a reply"))
+    }
+
+    /// Waits for an answer as a guest does: polls, then sleeps on the wake-up. `None` when the broker is lost.
+    pub fn wait_reply(&self, slot: u32, sequence: u32) -> Option<Reply> {
+        let deadline = Instant::now() + PATIENCE;
+        let poll_until = Instant::now() + Duration::from_micros(50);
+        loop {
+            if let Some(reply) = self.reply(slot, sequence) {
+                return Some(reply);
+            }
+            if Instant::now() < poll_until {
+                core::hint::spin_loop();
+                continue;
+            }
+            assert!(Instant::now() < deadline, "no answer");
+            self.word32(session::OFFSET_GUEST_PARKED).store(1, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            if let Some(reply) = self.reply(slot, sequence) {
+                return Some(reply);
+            }
+            if self.state() != session::STATE_SERVING {
+                return None;
+            }
+            self.sleep();
+        }
+    }
+
+    /// Sleeps until the broker signals; panics when that takes too long.
+    pub fn sleep(&self) {
+        let timeout = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        let mut waits = [rustix::event::PollFd::new(&self.wake, rustix::event::PollFlags::IN)];
+        let ready = rustix::event::poll(&mut waits, Some(&timeout)).expect("poll");
+        assert_ne!(ready, 0, "no wake-up");
+        let mut count = [0u8; 8];
+        let _ = rustix::io::read(&self.wake, &mut count);
+    }
+
+    /// A call and its answer.
+    pub fn call_descriptor(&mut self, descriptor: &Descriptor) -> Reply {
+        let sequence = self.submit(descriptor, 0);
+        self.wait_reply(0, sequence).expect("the broker is there")
+    }
+
+    pub fn call(&mut self, operation: u32, target: Id, body: &(impl IntoBytes + Immutable)) -> Reply {
+        self.call_descriptor(&Self::descriptor(operation, target, body))
+    }
+
+    /// A call that must succeed.
+    pub fn ok(&mut self, operation: u32, target: Id, body: &(impl IntoBytes + Immutable)) -> Reply {
+        let reply = self.call(operation, target, body);
+        assert_eq!(reply.status, 0, "operation {operation:#x}");
+        reply
+    }
+
+    /// A call that is answered when the command has completed.
+    pub fn blocking(&mut self, operation: u32, target: Id, body: &(impl IntoBytes + Immutable)) -> Reply {
+        let descriptor = Self::descriptor(operation, target, body);
+        self.call_descriptor(&Descriptor { flags: FLAG_BLOCKING, ..descriptor })
+    }
+
+    pub fn post_command(&mut self, operation: u32, target: Id, body: &(impl IntoBytes + Immutable)) {
+        self.post(&Self::descriptor(operation, target, body));
+    }
+
+    pub fn finish(&mut self, queue: Id) -> i32 {
+        self.call(command::FINISH, queue, &[0u8; 0]).status
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.control = None;
+        let _ = self.broker.kill();
+        let _ = self.broker.wait();
+        // SAFETY: the mapping is not used any more.
+        unsafe { rustix::mm::munmap(self.start.cast(), self.len).expect("munmap") };
+    }
+}
+
+/// Waits for a process's end; panics when that takes too long.
+pub fn wait(child: &mut Child) -> std::process::ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().expect("wait") {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "the process does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
