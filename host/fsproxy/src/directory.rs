@@ -1,7 +1,6 @@
 //! Directory listings as the window carries them.
 use crate::attributes::of_entry;
-use crate::path::GuestPath;
-use crate::rules::{Rules, Visibility};
+use crate::rules::EntryFilter;
 use kasoku_abi::fs::{DATA_LEN, DirEntry};
 use rustix::fs::{FileType, RawDir, SeekFrom, seek};
 use rustix::io::Errno;
@@ -20,15 +19,9 @@ pub struct Listing {
     pub next: u64,
 }
 
-/// Entries of `directory` (which is `path`) from `offset` on, as many as fit. `.` and `..` are left out: the guest knows
+/// Entries of `directory` from `offset` on, as many as fit. `.` and `..` are left out: the guest knows
 /// its own tree. With attributes, an entry that cannot be looked at (gone meanwhile, not permitted) is left out too.
-pub fn list(
-    directory: &OwnedFd,
-    path: &GuestPath,
-    offset: u64,
-    with_attributes: bool,
-    rules: &Rules,
-) -> Result<Listing, Errno> {
+pub fn list(directory: &OwnedFd, offset: u64, with_attributes: bool, filter: &EntryFilter) -> Result<Listing, Errno> {
     if offset != 0 {
         seek(directory, SeekFrom::Start(offset))?;
     }
@@ -39,7 +32,7 @@ pub fn list(
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
-        let hidden = matches!(name, b"." | b"..") || rules.visibility(&path.join(name)) == Visibility::Hidden;
+        let hidden = matches!(name, b"." | b"..") || filter.hides(name);
         let attributes = match with_attributes && !hidden {
             true => of_entry(directory, entry.file_name()).ok(),
             false => None,

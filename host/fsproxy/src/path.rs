@@ -34,6 +34,7 @@ impl GuestPath {
     }
 
     /// This directory's entry `name`.
+    #[cfg(test)]
     pub fn join(&self, name: &[u8]) -> Self {
         let separator: &[u8] = if self.bytes.is_empty() { b"" } else { b"/" };
         Self { bytes: [&self.bytes, separator, name].concat() }

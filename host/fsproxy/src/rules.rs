@@ -81,9 +81,57 @@ impl Rules {
     }
 }
 
+/// Which entries of one visible directory do not exist for the guest: the names alone, so that a long listing is fast.
+pub struct EntryFilter {
+    names: Vec<&'static str>,
+}
+
+impl EntryFilter {
+    pub fn hides(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|hidden| hidden.as_bytes() == name)
+    }
+}
+
+impl Rules {
+    pub fn entries_of(&self, directory: &GuestPath) -> EntryFilter {
+        if !self.system {
+            return EntryFilter { names: Vec::new() };
+        }
+        let components: Vec<&[u8]> = directory.components().collect();
+        let parent_of = |place: &&'static str| {
+            let (parent, name) = place.rsplit_once('/').unwrap_or(("", place));
+            let parent = parent.split('/').filter(|component| !component.is_empty()).map(str::as_bytes);
+            components.iter().copied().eq(parent).then_some(name)
+        };
+        let mut names = HIDDEN_NAMES.to_vec();
+        names.extend(HIDDEN.iter().filter_map(parent_of));
+        let [state_parent @ .., state] = STATE;
+        let in_share = components.len() >= state_parent.len()
+            && components.iter().rev().zip(state_parent.iter().rev()).all(|(c, name)| *c == name.as_bytes());
+        names.extend(in_share.then_some(state));
+        EntryFilter { names }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn listings_leave_out_exactly_what_cannot_be_opened() {
+        let rules = Rules::system();
+        let directories = ["", "etc", "etc/ssl", "home/u", "home/u/.local/share", "share", "var/lib", "usr/etc"];
+        let names = ["shadow", "private", ".ssh", "kasoku", "docker", "passwd", "ssh", ".netrc", "etc", "proc", "tmp"];
+        for directory in directories {
+            let directory = GuestPath::new(directory.into()).unwrap();
+            let filter = rules.entries_of(&directory);
+            for name in names {
+                let path = directory.join(name.as_bytes());
+                assert_eq!(filter.hides(name.as_bytes()), rules.visibility(&path) == Visibility::Hidden, "{path:?}");
+            }
+        }
+        assert!(!Rules::default().entries_of(&GuestPath::new("etc".into()).unwrap()).hides(b"shadow"));
+    }
 
     #[test]
     fn hides_secrets_and_empties_what_belongs_to_the_running_machine() {

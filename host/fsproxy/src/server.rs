@@ -121,7 +121,7 @@ impl Server {
         let directory = root.open(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let listing = match visibility {
             Visibility::Empty => Listing::default(),
-            _ => list(&directory, &path, request.offset, with_attributes, &root.rules)?,
+            _ => list(&directory, request.offset, with_attributes, &root.rules.entries_of(&path))?,
         };
         window.set_data(&listing.bytes);
         Ok(Reply { len: listing.bytes.len() as u32, value: listing.next, ..Reply::default() })
