@@ -97,7 +97,10 @@ impl Session {
         kasoku_jail::apply(&CONTROL).map_err(|e| platform("jail", &e))?;
         self.timings.mark("jail");
         machine.run();
-        self.supervise(&machine, &events, &signals)
+        let outcome = self.supervise(&machine, &events, &signals);
+        // The agent hears of the end first, and the process ends after that: taking the machine apart is the kernel's.
+        std::mem::forget(machine);
+        outcome
     }
 
     fn supervise(&mut self, machine: &Machine, events: &Events, signals: &OwnedFd) -> Result<Outcome, SessionError> {

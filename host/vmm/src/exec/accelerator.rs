@@ -124,7 +124,7 @@ fn runtime_directory(native: &NativeFiles) -> Option<PathBuf> {
 
 impl Accelerator {
     pub fn wait_until_ready(&self) -> Result<(), Failure> {
-        let line = self.companion.messages().map_or_else(|| Ok(String::new()), |control| first_line(&control));
+        let line = self.companion.messages().and_then(|control| first_line(&control));
         let told: Option<FirstLine> = line.as_deref().ok().and_then(|line| serde_json::from_str(line).ok());
         match told {
             Some(FirstLine { ready: true, .. }) => Ok(()),

@@ -21,7 +21,7 @@ struct Shared {
 pub struct Companion {
     child: Child,
     /// Its end is the helper's end.
-    control: Option<UnixStream>,
+    control: UnixStream,
 }
 
 impl Shared {
@@ -75,21 +75,24 @@ impl Companion {
         let alive = ours.try_clone().map_err(|e| failed("a socket", &e))?.into();
         let region =
             RegionFds { kind, memory: shared.memory, doorbell: shared.doorbell, wake: shared.wake, alive: Some(alive) };
-        Ok((Self { child, control: Some(ours) }, region))
+        Ok((Self { child, control: ours }, region))
+    }
+
+    /// Tells the helper to end.
+    pub fn end(&self) {
+        // The region holds a copy of the descriptor: closing ours would not reach the helper.
+        let _ = self.control.shutdown(std::net::Shutdown::Both);
     }
 
     /// A copy of the socket, for whoever expects messages from this helper.
-    pub fn messages(&self) -> Option<UnixStream> {
-        self.control.as_ref().and_then(|control| control.try_clone().ok())
+    pub fn messages(&self) -> std::io::Result<UnixStream> {
+        self.control.try_clone()
     }
 }
 
 impl Drop for Companion {
     fn drop(&mut self) {
-        if let Some(control) = self.control.take() {
-            // The region holds a copy of the descriptor: closing ours would not reach the helper.
-            let _ = control.shutdown(std::net::Shutdown::Both);
-        }
+        self.end();
         let _ = self.child.wait();
     }
 }

@@ -140,7 +140,9 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
         }
         Some(outcome) => exit_code(&outcome),
     };
-    drop(machine);
+    companions.iter().for_each(Companion::end);
+    // The process ends now, and the kernel takes the machine apart faster than its threads could be joined.
+    std::mem::forget(machine);
     drop(companions);
     Ok(code)
 }
