@@ -12,6 +12,7 @@ pub mod exception;
 pub mod fpu;
 #[cfg(target_os = "none")]
 pub mod hypercall;
+pub mod identity;
 #[cfg(target_os = "none")]
 pub mod privileged;
 pub mod regs;

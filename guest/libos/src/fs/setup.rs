@@ -85,6 +85,8 @@ pub fn build(plan: Plan) -> Result<Arc<Entry>> {
     }
     let dev = mount_node(&root, "dev", dev::empty(FsType::DevTmpfs, "devtmpfs", 0o755))?;
     dev::fill(&dev)?;
+    super::proc::mount(&root)?;
+    super::sys::mount(&root)?;
     for mount in elsewhere {
         let path = String::from_utf8_lossy(&mount.path).into_owned();
         if let Err(errno) = mount_host(&root, mount) {
@@ -206,6 +208,7 @@ mod boot {
 
     /// Mounts everything that the VMM names.
     pub fn mount(info: &BootInfo, config: &Config) -> FsContext {
+        crate::fs::proc::set_processes(&crate::process::view::Table);
         let mut plan = Plan { hostname: String::from_utf8_lossy(&config.hostname).into_owned(), ..Plan::default() };
         for index in &config.root_layers {
             match info.layers.get(*index as usize).filter(|layer| layer.len > 0) {

@@ -187,6 +187,11 @@ impl FileTable {
         (from as usize..slots.slots.len()).find(|d| slots.slots[*d].is_some()).map(|d| d as u32)
     }
 
+    /// Slots that the table has room for (`FDSize` of `/proc/self/status`).
+    pub fn capacity(&self) -> usize {
+        self.slots.lock().slots.capacity()
+    }
+
     fn finish(&self, slot: Option<Slot>) {
         if let Some(slot) = slot {
             slot.open.file().flush(self.id);

@@ -7,6 +7,7 @@ pub mod fork;
 pub mod limits;
 pub mod open;
 mod stack;
+pub mod view;
 
 use crate::fs::{FileTable, FsContext};
 use crate::mm::space::Space;

@@ -52,6 +52,10 @@ mod wait;
 mod xattr;
 
 #[cfg(target_os = "none")]
+#[cfg(target_os = "none")]
+pub use system::{RELEASE, VERSION};
+
+#[cfg(target_os = "none")]
 pub use entry::{Context, Handler, before_return, enter};
 
 #[cfg(target_os = "none")]
