@@ -1,15 +1,16 @@
 """Brokers: the process that holds a device for one lease, and the list of devices."""
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
 from pathlib import Path
 
-from kasoku.leases.model import Device
+from kasoku.leases.model import Device, Lease
 from kasoku.node.errors import PlatformError
 from kasoku.node.native import Native, opencl_library_path
-from kasoku.node.process import Child, PipeReader, Tail, close_all
+from kasoku.node.process import Child, PipeReader, Sink, Tail, close_all
 from kasoku.node.sharing import SessionMemory
 
 LIST_SECONDS = 60.0
@@ -24,11 +25,16 @@ def broker_environment() -> dict[str, str]:
     return {"LD_LIBRARY_PATH": path, "LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
+def _runtime_options() -> list[str]:
+    return ["--runtime-dir", opencl_library_path()]
+
+
 async def list_devices(native: Native) -> list[dict[str, object]]:
     """What `kasoku-broker list` finds, as it says it. Raises PlatformError."""
     process = await asyncio.create_subprocess_exec(
         str(native.broker),
         "list",
+        *_runtime_options(),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -68,16 +74,19 @@ class Broker:
         self.exited = child.exited
 
     @classmethod
-    async def start(cls, native: Native, device: Device, memory: SessionMemory, leases: Path, output: int) -> "Broker":
-        """Start a broker on `device` and wait until it is ready. `output` receives what kernels print.
+    async def start(
+        cls, native: Native, lease: Lease, memory: SessionMemory, leases: Path, output: int, console: Sink
+    ) -> "Broker":
+        """Start a broker for a lease and wait until it is ready.
 
-        Raises PlatformError with the broker's own words when it cannot serve.
+        `output` receives what kernels print, `console` what the broker itself has to say. Raises PlatformError with the
+        broker's own words when it cannot serve.
         """
         binary = str(native.broker)
         ours, theirs = socket.socketpair()
         error_read, error_write = os.pipe2(os.O_CLOEXEC)
         passed = [*memory.descriptors, theirs.fileno()]
-        argv = [binary, "serve", "--device", device.id]
+        argv = [binary, "serve", "--device", lease.device.id, "--epoch", str(lease.epoch), *_runtime_options()]
         for option, descriptor in zip(("memory", "doorbell", "wake", "control"), passed, strict=True):
             argv += [f"--{option}-fd", str(descriptor)]
         argv += ["--lease-dir", str(leases)]
@@ -90,14 +99,19 @@ class Broker:
         finally:
             theirs.close()
             close_all([error_write])
-        stderr = Tail()
+        stderr = Tail(console)
         broker = cls(child, ours, stderr, PipeReader(error_read, stderr))
         try:
-            await broker._wait_ready(device)
+            await broker._wait_ready(lease.device)
         except BaseException:
             await asyncio.shield(broker.stop())
             raise
         return broker
+
+    @property
+    def alive(self) -> int:
+        """A descriptor that hangs up when the broker dies; the VM watches it on behalf of its guest."""
+        return self._control.fileno()
 
     async def _wait_ready(self, device: Device) -> None:
         loop = asyncio.get_running_loop()
@@ -119,14 +133,20 @@ class Broker:
         except ValueError:
             told = {}
         if not isinstance(told, dict) or told.get("ready") is not True:
-            reason = told.get("message") if isinstance(told, dict) else None
+            told = told if isinstance(told, dict) else {}
+            reason = told.get("message")
+            # Held by a process that is not ours, such as `kasoku exec`: trying again later may help.
+            code = "TooManyRequestsException" if told.get("error") == "held" else "ServiceException"
             raise PlatformError(
-                "ServiceException",
+                code,
                 f"the broker of {device.full_id} failed to start: {reason or self._stderr.text() or 'it said nothing'}",
             )
 
     async def stop(self) -> None:
         """End it and wait until it is gone: only then is the device free."""
+        # The VM may hold a duplicate of this end: only `shutdown` ends the connection for sure.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
         self._control.close()
         await self._child.end(END_GRACE_SECONDS)
         self._reader.close()

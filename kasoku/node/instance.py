@@ -115,7 +115,7 @@ class Instance:
         output = self._pipe()
         try:
             self._broker = await Broker.start(
-                self._site.native, lease.device, self._session, self._site.home.leases, output
+                self._site.native, lease, self._session, self._site.home.leases, output, self._console
             )
         finally:
             close_all([output])
@@ -143,7 +143,7 @@ class Instance:
                 args=[self.function.python, "-B", RUNNER, CHANNEL],
                 env=list({**dict(GUEST_ENV), **dict(self.function.image_env), "LAMBDA_TASK_ROOT": TASK_ROOT}.items()),
                 hostname=self.id,
-                accelerator=self._session.descriptors if self._session else [],
+                accelerator=[*self._session.descriptors, self._broker.alive] if self._session and self._broker else [],
             )
             loop = asyncio.get_running_loop()
             ours.setblocking(False)
@@ -282,7 +282,7 @@ class Instance:
             self.ended.set_result(reason)
 
     def _console(self, text: bytes) -> None:
-        """The library OS's own words go to the function's log: they are about what the function asked of it."""
+        """What library OS, monitor and broker say goes to the function's log: it is about what the function did."""
         self._log(b"".join(b"[kasoku] " + line + b"\n" for line in text.splitlines()))
 
 

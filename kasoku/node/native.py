@@ -29,6 +29,11 @@ class Native:
         """The layer with runner, SDK and virtual libraries that lies on top of every image."""
         return self.find("runtime.erofs")
 
+    @property
+    def options(self) -> list[str]:
+        """For binaries that look for their siblings themselves."""
+        return ["--native-dir", str(self.directory)] if self.directory else []
+
     def find(self, name: str) -> Path:
         """The file, or PlatformError that says where it was sought."""
         places = [self.directory] if self.directory else [_PACKAGE / "_native", _PACKAGE.parent / "target" / "release"]

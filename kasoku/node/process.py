@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+Sink = Callable[[bytes], None]
+
 
 class Child:
     """A process that ends with its owner. `exited` becomes its return code (negative: the signal that killed it)."""
@@ -50,7 +52,7 @@ class Child:
 class PipeReader:
     """Reads the receiving end of a pipe and hands what arrives to `sink`; owns the descriptor."""
 
-    def __init__(self, descriptor: int, sink: Callable[[bytes], None]) -> None:
+    def __init__(self, descriptor: int, sink: Sink) -> None:
         self._descriptor: int | None = descriptor
         self._sink = sink
         self._loop = asyncio.get_running_loop()
@@ -89,15 +91,17 @@ class PipeReader:
 
 
 class Tail:
-    """A sink that keeps the last bytes, for error messages."""
+    """A sink that keeps the last bytes, for error messages, and hands everything on."""
 
-    def __init__(self, limit: int = 8192) -> None:
+    def __init__(self, onward: Sink, limit: int = 8192) -> None:
         self._data = bytearray()
         self._limit = limit
+        self._onward = onward
 
     def __call__(self, data: bytes) -> None:
         self._data += data
         del self._data[: -self._limit]
+        self._onward(data)
 
     def text(self) -> str:
         """What is kept, with bytes that are no UTF-8 shown as escapes."""

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ from kasoku.node.control import Console, ControlProtocol, Exited, Fault, Started
 from kasoku.node.errors import PlatformError
 from kasoku.node.framed import ConnectionEnded
 from kasoku.node.native import Native
-from kasoku.node.process import Child, PipeReader, Tail, close_all
+from kasoku.node.process import Child, PipeReader, Sink, Tail, close_all
 
 STOP_GRACE_SECONDS = 0.5
 END_GRACE_SECONDS = 2.0
@@ -43,7 +42,7 @@ class VmPlan:
     env: list[tuple[str, str]]
     hostname: str
     accelerator: list[int] = field(default_factory=list)
-    """Memory, doorbell and wake descriptors of a session; empty without one."""
+    """Memory, doorbell and wake descriptors of a session, and one that hangs up with its broker; empty without one."""
 
     def message(self) -> tuple[dict[str, Any], list[int]]:
         """The boot message and the descriptors that its numbers index."""
@@ -56,7 +55,8 @@ class VmPlan:
         regions: list[dict[str, Any]] = []
         if self.accelerator:
             first = len(descriptors)
-            regions.append({"kind": "accel", "memory": first, "doorbell": first + 1, "wake": first + 2})
+            names = ("memory", "doorbell", "wake", "alive")
+            regions.append({"kind": "accel", **{name: first + i for i, name in enumerate(names)}})
             descriptors += self.accelerator
         message = {
             "memory_mib": self.memory_mib,
@@ -77,7 +77,7 @@ class VmPlan:
 class Vm:
     """A booted or booting VM. `ended` becomes a VmEnd, always."""
 
-    def __init__(self, child: Child, control: ControlProtocol, console: Callable[[bytes], None]) -> None:
+    def __init__(self, child: Child, control: ControlProtocol, console: Sink) -> None:
         loop = asyncio.get_running_loop()
         self.pid = child.pid
         self._started: asyncio.Future[Any] = loop.create_future()
@@ -85,19 +85,19 @@ class Vm:
         self._child = child
         self._control = control
         self._console = console
-        self._stderr = Tail()
+        self._stderr = Tail(console)
         self._reader: PipeReader | None = None
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
-    async def boot(cls, native: Native, plan: VmPlan, console: Callable[[bytes], None]) -> "Vm":
+    async def boot(cls, native: Native, plan: VmPlan, console: Sink) -> "Vm":
         """Spawn the monitor and send it `boot`. Raises PlatformError if it cannot even be spawned."""
         binary = str(native.vmm)
         ours, theirs = socket.socketpair()
         error_read, error_write = os.pipe2(os.O_CLOEXEC)
         try:
             child = Child.spawn(
-                [binary, "--control-fd", str(theirs.fileno())],
+                [binary, "--control-fd", str(theirs.fileno()), *native.options],
                 [theirs.fileno()],
                 {"LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"},
                 stdout=error_write,

@@ -37,7 +37,7 @@ def test_a_handler_that_cannot_be_had(server: Server, source: str, kind: str, me
     [
         ("raise ValueError('wrong')", "ValueError", "wrong"),
         ("class E(Exception):\n        def __str__(self): raise E\n    raise E", "E", "cannot be shown"),
-        ("raise KeyboardInterrupt", "KeyboardInterrupt", ""),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt", "^KeyboardInterrupt: "),
         ("return {1, 2}", "Runtime.MarshalError", "set is not JSON serializable"),
         ("return float('nan')", "Runtime.MarshalError", "not JSON compliant"),
         ("x = []; x.append(x); return x", "Runtime.MarshalError", "Circular"),
