@@ -24,6 +24,7 @@ struct Chunk {
 
 impl Chunk {
     const FULL: Chunk = Chunk { free: [0; WORDS], dirty: [!0; WORDS], free_count: 0 };
+    const UNTOUCHED: Chunk = Chunk { free: [!0; WORDS], dirty: [0; WORDS], free_count: CHUNK_FRAMES as u16 };
 
     fn take(&mut self, index: usize) -> bool {
         let (word, bit) = (index / 64, 1u64 << (index % 64));
@@ -93,6 +94,10 @@ pub unsafe fn initialise(direct_map: usize, free: Gpa, ram_len: u64) {
     };
     for (index, chunk) in chunks.iter_mut().enumerate() {
         let begin = index * CHUNK_FRAMES;
+        if begin >= first && begin + CHUNK_FRAMES <= frames {
+            *chunk = Chunk::UNTOUCHED;
+            continue;
+        }
         for frame in begin.max(first)..(begin + CHUNK_FRAMES).min(frames) {
             let i = frame - begin;
             chunk.free[i / 64] |= 1 << (i % 64);
