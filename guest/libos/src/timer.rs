@@ -132,8 +132,8 @@ impl Timers {
             let mut list = self.list.lock();
             let Some(timer) = list.get_mut(&number) else { return };
             let Some(armed) = timer.armed.take() else { return };
-            if armed.interval_ns > 0 {
-                let late = monotonic_ns().saturating_sub(armed.deadline_ns) / armed.interval_ns;
+            let late = monotonic_ns().saturating_sub(armed.deadline_ns).checked_div(armed.interval_ns);
+            if let Some(late) = late {
                 timer.overrun = late as u32;
                 let next = armed.deadline_ns + (late + 1) * armed.interval_ns;
                 timer.armed = Some(self.arm(number, next, armed.interval_ns));

@@ -22,6 +22,7 @@ unsafe extern "C" {
     fn kasoku_boot_secondary();
     fn kasoku_syscall_probe();
     fn kasoku_syscall_entry();
+    fn kasoku_island_entry();
     fn kasoku_syscall_entry_ring0();
     fn kasoku_preempt_entry();
     fn kasoku_page_fault_entry();
@@ -66,6 +67,10 @@ static HEADER: Header = Header {
 /// Addresses for the descriptor tables and the stubs.
 pub fn syscall_entry() -> u64 {
     kasoku_syscall_entry as *const () as u64
+}
+/// Where rewritten system-call sites come in.
+pub fn island_entry() -> u64 {
+    kasoku_island_entry as *const () as u64
 }
 pub fn syscall_entry_ring0() -> u64 {
     kasoku_syscall_entry_ring0 as *const () as u64
@@ -153,18 +158,12 @@ global_asm!(
     "iretq",
     "1: jmp *%rcx",
     // Where `syscall` enters ring 0, the stub has kept the program's rsp in r11.
-    ".global kasoku_syscall_entry, kasoku_syscall_entry_ring0",
-    ".balign 64",
-    "kasoku_syscall_entry_ring0:",
-    "mov %r11, %rsp",
-    "mov $0x202, %r11d",
-    ".balign 16",
-    "kasoku_syscall_entry:",
+    ".macro save_call flags",
     "mov %rsp, %gs:{scratch}",
     "mov %gs:{stack_top}, %rsp",
     "push ${user_ss}",
     "push %gs:{scratch}",
-    "push %r11",
+    "push \\flags",
     "push ${user_cs}",
     "push %rcx",
     "push %rax",
@@ -172,6 +171,22 @@ global_asm!(
     "cld",
     "mov %rsp, %rdi",
     "sub $8, %rsp",
+    ".endm",
+    ".global kasoku_syscall_entry, kasoku_syscall_entry_ring0, kasoku_island_entry",
+    ".balign 64",
+    "kasoku_syscall_entry_ring0:",
+    "mov %r11, %rsp",
+    "mov $0x202, %r11d",
+    "kasoku_syscall_entry:",
+    "save_call %r11",
+    "mov $1, %esi",
+    "jmp 4f",
+    // Rewritten sites: flags are not kept by `syscall` either, beyond what every function call may assume of them.
+    ".balign 64",
+    "kasoku_island_entry:",
+    "save_call $0x202",
+    "xor %esi, %esi",
+    "4:",
     "call {syscall}",
     "add $8, %rsp",
     "test %eax, %eax",

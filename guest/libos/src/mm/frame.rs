@@ -272,6 +272,12 @@ impl Frame {
         gpa
     }
 
+    /// Gives the reference up to whoever `give` hands the address to; keeps nothing when that fails.
+    pub fn gpa_leaked<T>(self, give: impl FnOnce(Gpa) -> Result<T>) -> Result<Gpa> {
+        give(self.0)?;
+        Ok(self.into_gpa())
+    }
+
     /// Its first byte. Programs that have mapped the frame may write to it at any time.
     pub fn pointer(&self) -> *mut u8 {
         memory().pointer(self.0)

@@ -81,8 +81,7 @@ pub fn mmap(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         _ if has(MAP_FIXED) => Fixed::Replace,
         _ => Fixed::No,
     };
-    let label = if has(MAP_STACK) { "" } else { "" };
-    let request = MapRequest { address, len, access, shared, fixed, backing, populate: has(MAP_POPULATE), label };
+    let request = MapRequest { address, len, access, shared, fixed, backing, populate: has(MAP_POPULATE), label: "" };
     ctx.thread.space().map(request).map(|address| address as usize)
 }
 

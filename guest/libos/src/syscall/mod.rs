@@ -31,6 +31,8 @@ mod process;
 #[cfg(target_os = "none")]
 mod signal;
 #[cfg(target_os = "none")]
+mod site;
+#[cfg(target_os = "none")]
 mod stat;
 #[cfg(target_os = "none")]
 mod system;
@@ -76,7 +78,7 @@ mod entry {
     pub struct Context<'a> {
         pub thread: &'a Thread,
         pub process: &'a Arc<Process>,
-        regs: Cell<Regs>,
+        regs: &'a Cell<Regs>,
         /// The registers were replaced as a whole: all of them go back, rcx and r11 too.
         replaced: Cell<bool>,
     }
@@ -108,11 +110,16 @@ mod entry {
     }
 
     /// From the entry code. 0: registers go back as after `syscall` (rcx and r11 are lost); 1: all of them.
-    pub extern "C" fn enter(regs: &mut Regs) -> u32 {
+    /// `trapped`: by a `syscall` instruction, not by the jump that one has become.
+    pub extern "C" fn enter(regs: &mut Regs, trapped: u32) -> u32 {
         let thread = sched::current();
         let number = regs.origin;
+        if trapped != 0 {
+            super::site::trapped(&thread.space(), regs.rip, number);
+        }
         let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
-        let context = Context { thread, process: &thread.process, regs: Cell::new(*regs), replaced: Cell::new(false) };
+        let cell = Cell::from_mut(regs);
+        let context = Context { thread, process: &thread.process, regs: cell, replaced: Cell::new(false) };
         let call = trace::begin(number, &args);
         let result = match table::find(number) {
             Some(handler) => handler(&context, &args),
@@ -120,9 +127,8 @@ mod entry {
         };
         trace::end(call, &result);
         let mut interrupted = None;
-        if context.replaced.get() {
-            *regs = context.regs.get();
-        } else {
+        let replaced = context.replaced.get();
+        if !replaced {
             match result {
                 Ok(value) => regs.rax = value as u64,
                 Err(errno @ (Errno::RESTART | Errno::RESTART_NO_HANDLER)) => interrupted = Some((number, errno)),
@@ -130,7 +136,7 @@ mod entry {
             }
         }
         before_return(regs, interrupted);
-        u32::from(context.replaced.get())
+        u32::from(replaced)
     }
 
     /// What is due before a thread goes back to its program: events of the host, its own end, signals.

@@ -174,6 +174,28 @@ impl Areas {
         fit(LARGE_PAGE, high).ok_or(Errno::ENOMEM)
     }
 
+    /// A free range of `len` bytes as near as can be to an address: in the gap below the areas around it, or above them.
+    pub fn find_free_near(&self, len: u64, near: u64) -> Option<u64> {
+        let mut low = near;
+        for (start, area) in self.map.range(..=near).rev() {
+            if area.end + len <= low && area.end < low && low != near {
+                break;
+            }
+            low = *start;
+        }
+        let below = low.checked_sub(len).filter(|at| *at >= LOWEST && self.is_free(*at, *at + len));
+        let mut high = near;
+        for (start, area) in self.map.range(near..) {
+            if *start >= high + len && high != near {
+                break;
+            }
+            high = area.end;
+        }
+        let above = Some(high).filter(|at| *at != near && *at + len <= USER_END && self.is_free(*at, *at + len));
+        let ours = |at: &u64| *at + len <= LIBOS_BASE || *at >= LIBOS_END;
+        [below, above].into_iter().flatten().filter(ours).min_by_key(|at| at.abs_diff(near))
+    }
+
     /// Whether nothing is mapped in the range.
     pub fn is_free(&self, start: u64, end: u64) -> bool {
         self.overlapping(start, end).next().is_none()

@@ -6,10 +6,12 @@ mod area;
 mod change;
 mod fault;
 mod heap;
+mod text;
 
 pub use area::{Area, Backing};
 pub use change::{Fixed, MapRequest};
 pub use fault::{Denied, Touch};
+pub use text::ISLAND_LEN;
 
 use super::table::{Access, Gone, PageTable};
 use crate::errno::Result;
@@ -26,6 +28,7 @@ pub struct Space {
     table: PageTable,
     areas: Mutex<Areas>,
     heap: Mutex<heap::Heap>,
+    islands: Mutex<alloc::vec::Vec<text::IslandPage>>,
 }
 
 impl Space {
@@ -35,6 +38,7 @@ impl Space {
             table: PageTable::new(boot_root)?,
             areas: Mutex::new(Areas::default()),
             heap: Mutex::new(heap::Heap::default()),
+            islands: Mutex::new(alloc::vec::Vec::new()),
         })
     }
 
