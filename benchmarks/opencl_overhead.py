@@ -118,7 +118,7 @@ def _calls(report: Report, implementation: Implementation, sides: dict[str, Conv
                 kasoku=median(samples["kasoku"]).value,
                 native=median(samples["native"]).value,
                 n=rounds,
-                p50=percentile(added, 50),
+                p50=median(added).value,
                 p99=percentile(added, 99),
             )
         )

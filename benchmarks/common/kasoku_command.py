@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -24,17 +25,17 @@ def require() -> None:
 
 def timed(command: Sequence[str], *, env: dict[str, str] | None = None) -> float:
     """Runs a command with its output thrown away; returns the milliseconds from before the spawn to after the end."""
-    null = os.open(os.devnull, os.O_RDWR)
-    try:
-        actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1)]
+    with tempfile.TemporaryFile() as errors, open(os.devnull, "r+b") as null:
+        actions = [(os.POSIX_SPAWN_DUP2, null.fileno(), number) for number in (0, 1)]
+        actions.append((os.POSIX_SPAWN_DUP2, errors.fileno(), 2))
         begin = time.perf_counter()
         pid = os.posix_spawnp(command[0], list(command), os.environ if env is None else env, file_actions=actions)
         _, status = os.waitpid(pid, 0)
         elapsed = time.perf_counter() - begin
-    finally:
-        os.close(null)
-    if status != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with wait status {status}")
+        if status != 0:
+            errors.seek(0)
+            told = errors.read().decode(errors="replace").strip()
+            raise RuntimeError(f"{' '.join(command)} ended with wait status {status}: {told}")
     return elapsed * 1000
 
 

@@ -101,7 +101,7 @@ class Report:
                 target=target,
                 ok=ok,
                 n=len(ours),
-                p50=percentile(ours, 50),
+                p50=median(ours).value,
                 p99=percentile(ours, 99),
                 peers=_peers(samples),
             )
@@ -112,7 +112,7 @@ class Report:
     ) -> None:
         """Adds a measurement whose target is a number; native and peers beside it where they were measured."""
         ours = samples["kasoku"]
-        half = percentile(ours, 50)
+        half = median(ours).value
         self.add(
             Result(
                 name,
