@@ -117,6 +117,12 @@ pub trait File: Send + Sync + Any {
         self.queue()
     }
 
+    /// Longest wait of a read or a write that blocks, ns; `None`: for ever (all but sockets with SO_RCVTIMEO, SO_SNDTIMEO).
+    fn wait_limit_ns(&self, for_write: bool) -> Option<u64> {
+        let _ = for_write;
+        None
+    }
+
     fn stat(&self) -> Result<Stat>;
 
     /// `ioctl`, as far as it is not answered for every file alike (FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC).

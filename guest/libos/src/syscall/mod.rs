@@ -5,6 +5,8 @@
 #[cfg(target_os = "none")]
 mod attributes;
 #[cfg(target_os = "none")]
+mod control;
+#[cfg(target_os = "none")]
 mod descriptor;
 #[cfg(target_os = "none")]
 mod directory;
@@ -16,6 +18,8 @@ mod event;
 mod identity;
 #[cfg(target_os = "none")]
 mod memory;
+#[cfg(target_os = "none")]
+mod message;
 #[cfg(target_os = "none")]
 mod names;
 #[cfg(target_os = "none")]
@@ -32,6 +36,8 @@ mod process;
 mod signal;
 #[cfg(target_os = "none")]
 mod site;
+#[cfg(target_os = "none")]
+mod socket;
 #[cfg(target_os = "none")]
 mod stat;
 #[cfg(target_os = "none")]

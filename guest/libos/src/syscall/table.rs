@@ -4,7 +4,7 @@
 //! the errno in its line; one that is not here at all answers ENOSYS and is named once on the console.
 use super::Handler;
 use super::{attributes, descriptor, directory, names, open, stat, transfer, xattr};
-use super::{epoll, event, pipe, poll};
+use super::{epoll, event, message, pipe, poll, socket};
 use super::{identity, memory, process, signal, system, thread, time, timer};
 use crate::errno::{Errno, Result};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -58,7 +58,8 @@ macro_rules! absent_calls {
 }
 
 /// Calls with a handler, by area.
-static AREAS: &[&[Entry]] = &[MEMORY, THREADS, PROCESSES, SIGNALS, EVENTS, TIME, IDENTITY, SYSTEM, FILES, TREE];
+static AREAS: &[&[Entry]] =
+    &[MEMORY, THREADS, PROCESSES, SIGNALS, EVENTS, SOCKETS, TIME, IDENTITY, SYSTEM, FILES, TREE];
 
 static MEMORY: &[Entry] = calls! {
     9 mmap ("pointer len flags flags fd len") Partial "MAP_HUGETLB is ENOMEM; MAP_GROWSDOWN does not grow" => memory::mmap;
@@ -153,6 +154,27 @@ static EVENTS: &[Entry] = calls! {
     434 pidfd_open ("int flags") Full "" => event::pidfd_open;
     438 pidfd_getfd ("fd fd flags") Full "" => event::pidfd_getfd;
     441 epoll_pwait2 ("fd pointer int pointer pointer len") Full "" => epoll::epoll_pwait2;
+};
+
+static SOCKETS: &[Entry] = calls! {
+    41 socket ("int flags int") Partial "unix, internet over the guest's loopback, netlink for getifaddrs" => socket::socket;
+    42 connect ("fd pointer len") Partial "ENETUNREACH for what is not the loopback" => socket::connect;
+    43 accept ("fd pointer pointer") Full "" => socket::accept;
+    44 sendto ("fd pointer len flags pointer len") Partial "no urgent data" => message::sendto;
+    45 recvfrom ("fd pointer len flags pointer pointer") Partial "no urgent data" => message::recvfrom;
+    46 sendmsg ("fd pointer flags") Partial "no urgent data" => message::sendmsg;
+    47 recvmsg ("fd pointer flags") Partial "no urgent data, no time stamps" => message::recvmsg;
+    48 shutdown ("fd int") Full "" => socket::shutdown;
+    49 bind ("fd pointer len") Full "" => socket::bind;
+    50 listen ("fd int") Full "" => socket::listen;
+    51 getsockname ("fd pointer pointer") Full "" => socket::getsockname;
+    52 getpeername ("fd pointer pointer") Full "" => socket::getpeername;
+    53 socketpair ("int flags int pointer") Full "" => socket::socketpair;
+    54 setsockopt ("fd int int pointer len") Partial "what a loopback has no use for is remembered only" => socket::setsockopt;
+    55 getsockopt ("fd int int pointer pointer") Full "" => socket::getsockopt;
+    288 accept4 ("fd pointer pointer flags") Full "" => socket::accept4;
+    299 recvmmsg ("fd pointer int flags pointer") Full "" => message::recvmmsg;
+    307 sendmmsg ("fd pointer int flags") Full "" => message::sendmmsg;
 };
 
 static TIME: &[Entry] = calls! {

@@ -26,10 +26,19 @@ fn until_ready(open: &OpenFile, for_write: bool, mut attempt: impl FnMut() -> Re
     let file = open.file();
     let queue = if for_write { file.write_queue() } else { file.queue() };
     let Some(queue) = queue else { return first };
-    sched::block_on(&[queue], None, || match attempt() {
+    let limit = file.wait_limit_ns(for_write);
+    let deadline = limit.map(|ns| crate::time::monotonic_ns().saturating_add(ns));
+    let waited = sched::block_on(&[queue], deadline, || match attempt() {
         Err(Errno::EAGAIN) => None,
         other => Some(other),
-    })?
+    });
+    match waited {
+        Ok(result) => result,
+        Err(Errno::ETIMEDOUT) => Err(Errno::EAGAIN),
+        // A wait with a limit of its own is not restarted.
+        Err(Errno::RESTART) if limit.is_some() => Err(Errno::EINTR),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// `read` at the file's offset.
@@ -45,12 +54,7 @@ fn write_stream(open: &OpenFile, from: &mut Reader<'_>) -> Result<usize> {
     loop {
         match until_ready(open, true, || open.write(from)) {
             Ok(n) => done += n,
-            Err(errno) => {
-                if errno == Errno::EPIPE {
-                    crate::signal::send_self(SIGPIPE);
-                }
-                return if done > 0 { Ok(done) } else { Err(errno) };
-            }
+            Err(errno) => return if done > 0 { Ok(done) } else { Err(errno) },
         }
         if from.remaining() == 0 || open.nonblocking() || open.file().seekable() {
             return Ok(done);
@@ -58,12 +62,12 @@ fn write_stream(open: &OpenFile, from: &mut Reader<'_>) -> Result<usize> {
     }
 }
 
-fn one(base: u64, len: u64) -> [IoVec; 1] {
+pub(super) fn one(base: u64, len: u64) -> [IoVec; 1] {
     [IoVec { base, len: len.min(MOST as u64) }]
 }
 
 /// The parts of a vectored call. EINVAL for too many or too much.
-fn parts(address: u64, count: u64) -> Result<Vec<IoVec>> {
+pub(super) fn parts(address: u64, count: u64) -> Result<Vec<IoVec>> {
     if count > PARTS {
         return Err(Errno::EINVAL);
     }

@@ -52,6 +52,10 @@ impl Deadline {
         Self::read(address, 1_000_000)
     }
 
+    pub fn has_passed(self) -> bool {
+        self.at_ns.is_some_and(|at| time::monotonic_ns() >= at)
+    }
+
     fn left_ns(self) -> u64 {
         self.at_ns.map_or(0, |at| at.saturating_sub(time::monotonic_ns()))
     }

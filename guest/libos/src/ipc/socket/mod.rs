@@ -11,6 +11,7 @@ mod inbox;
 pub mod inet;
 mod listener;
 pub mod message;
+pub mod netlink;
 pub mod options;
 pub mod protocol;
 pub mod unix;
@@ -145,6 +146,11 @@ impl File for Socket {
 
     fn queue(&self) -> Option<&WaitQueue> {
         Some(&self.endpoint.common().queue)
+    }
+
+    fn wait_limit_ns(&self, for_write: bool) -> Option<u64> {
+        let options = self.endpoint.common().options.lock();
+        if for_write { options.send_timeout_ns } else { options.receive_timeout_ns }
     }
 
     fn stat(&self) -> Result<Stat> {
