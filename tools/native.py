@@ -93,14 +93,13 @@ def build(components: tuple[Component, ...] = COMPONENTS) -> tuple[dict[str, Pat
     packages = cargo_packages()
     missing = [c.name for c in components if (c.name, c.kind) not in packages]
     if missing:
-        print(f"not in this tree yet, left out: {', '.join(missing)}", flush=True)
-    present = [c for c in components if c.name not in missing]
-    if any(c.triple == GUEST_TARGET for c in present):
+        raise BuildError(f"this source tree is incomplete: it has no {', '.join(missing)}")
+    if any(c.triple == GUEST_TARGET for c in components):
         require_guest_target()
     made: dict[str, Path] = {}
     errors: list[BuildError] = []
-    for triple in dict.fromkeys(c.triple for c in present):
-        of_triple = [c for c in present if c.triple == triple]
+    for triple in dict.fromkeys(c.triple for c in components):
+        of_triple = [c for c in components if c.triple == triple]
         names = sorted({packages[c.name, c.kind] for c in of_triple})
         try:
             made |= _compile(names, triple, of_triple)

@@ -34,21 +34,37 @@ PROGRAMS: list[tuple[str, list[str], bytes]] = [
     ("sh", ["-c", "seq 1 1000 | sort -r | head -n 3"], b""),
     ("bash", ["-c", 'x=$(echo nested); echo "$x"; for i in 1 2 3; do echo $i; done | tac'], b""),
     ("perl", ["-e", 'print join(",", map { $_ ** 2 } 1..10), "\\n"; exit 7'], b""),
-    ("sqlite3", [":memory:", "create table t(a, b); insert into t values(1, 'x'), (2, 'y'); select sum(a), max(b) from t;"], b""),
+    (
+        "sqlite3",
+        [":memory:", "create table t(a, b); insert into t values(1, 'x'), (2, 'y'); select sum(a), max(b) from t;"],
+        b"",
+    ),
     ("busybox", ["sh", "-c", "echo $0; ls /usr | head -3"], b""),
     ("python3", ["-c", "import sys, json; print(json.dumps({'a': [1, 2.5, None]})); sys.exit(5)"], b""),
     ("python3", ["-m", "json.tool"], b'{"b": 1, "a": [true, null]}'),
-    ("python3", ["-c", "import threading; r = []; ts = [threading.Thread(target=r.append, args=(i,)) for i in range(8)]; [t.start() for t in ts]; [t.join() for t in ts]; print(sorted(r))"], b""),
+    (
+        "python3",
+        [
+            "-c",
+            "import threading; r = []; ts = [threading.Thread(target=r.append, args=(i,)) for i in range(8)]; "
+            "[t.start() for t in ts]; [t.join() for t in ts]; print(sorted(r))",
+        ],
+        b"",
+    ),
     ("python3", ["-c", "import subprocess; print(subprocess.run(['echo', 'child'], capture_output=True).stdout)"], b""),
 ]
 
 
 def run(command: list[str], given: bytes) -> tuple[int, bytes, bytes]:
-    done = subprocess.run(command, input=given, capture_output=True, env=ENVIRONMENT, timeout=LIMIT_S, cwd="/")
+    done = subprocess.run(
+        command, input=given, capture_output=True, env=ENVIRONMENT, timeout=LIMIT_S, cwd="/", check=False
+    )
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize(("program", "arguments", "given"), PROGRAMS, ids=lambda value: value if isinstance(value, str) else None)
+@pytest.mark.parametrize(
+    ("program", "arguments", "given"), PROGRAMS, ids=lambda value: value if isinstance(value, str) else None
+)
 def test_the_guest_does_what_the_machine_does(program: str, arguments: list[str], given: bytes) -> None:
     if shutil.which(program, path=ENVIRONMENT["PATH"]) is None:
         pytest.skip(f"{program} is not installed on this machine")
