@@ -2,7 +2,7 @@
 //!
 //! What the broker tells of an argument (its address space and type) decides how its value is read and lets most mistakes
 //! be found here, so that setting needs no answer. Where that is unknown (a structure, a program without argument
-//! information) the broker is asked.
+//! information) the broker is asked, once for each kind and size of value.
 use alloc::sync::Arc;
 use core::ffi::c_void;
 
@@ -106,10 +106,8 @@ unsafe fn check(kernel: &Kernel, index: u32, size: usize, value: *const c_void) 
             if size == size_of::<Raw>() {
                 // SAFETY: the caller's promise.
                 let raw = unsafe { handle_at(value) };
-                if let Ok(checked) = buffer(kernel, raw)
-                    && !raw.is_null()
-                {
-                    return Ok(Checked { doubtful: true, ..checked });
+                if get::<Buffer>(raw).is_ok() {
+                    return Ok(Checked { doubtful: true, ..buffer(kernel, raw)? });
                 }
             }
             Ok(Checked::plain(ARGUMENT_BYTES, true))
@@ -144,8 +142,10 @@ unsafe fn set(kernel: &Kernel, index: u32, size: usize, value: *const c_void) ->
         }
     }
     let command = command.body(&body);
-    if checked.doubtful {
+    let taken = &mut kernel.taken.lock()[index as usize];
+    if checked.doubtful && *taken != Some((checked.kind, size)) {
         status(command.call().map_err(gone)?.status)?;
+        *taken = Some((checked.kind, size));
     } else {
         command.post().map_err(gone)?;
     }

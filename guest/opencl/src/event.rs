@@ -56,9 +56,10 @@ impl Event {
 
     /// The event's command has ended with `status`.
     pub fn settle(&self, status: i32) {
+        let driver = self.context.driver;
         if let Some(deferred) = &self.deferred {
-            deferred.perform(self.context.driver, status == CL_COMPLETE);
-            self.context.driver.backlog.forget(deferred);
+            deferred.perform(driver, status == CL_COMPLETE);
+            driver.backlog.forget(deferred);
         }
         if let (Some((progress, number)), CL_COMPLETE) = (&self.place, status) {
             progress.complete(*number);

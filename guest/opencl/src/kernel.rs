@@ -33,6 +33,8 @@ pub struct Kernel {
     /// What the broker says of it.
     pub records: Arc<Records>,
     pub arguments: Mutex<Vec<Argument>>,
+    /// Kind and size of a value that the device has taken for each argument: what it took once it takes again.
+    pub taken: Mutex<Vec<Option<(u32, usize)>>>,
 }
 
 impl Object for Kernel {
@@ -71,8 +73,9 @@ fn publish_kernel(
     arguments: Vec<Argument>,
 ) -> Raw {
     program.kernels.fetch_add(1, Ordering::Acquire);
+    let taken = Mutex::new(alloc::vec![None; arguments.len()]);
     let (program, arguments) = (Arc::clone(program), Mutex::new(arguments));
-    publish(Arc::new(Kernel { identity, program, id, records, arguments }))
+    publish(Arc::new(Kernel { identity, program, id, records, arguments, taken }))
 }
 
 /// Names of the kernels that a built program has.

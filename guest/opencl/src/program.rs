@@ -91,10 +91,12 @@ impl Program {
             Origin::Source(source) => include::collect(source, &parsed.directories),
             Origin::Binary | Origin::Intermediate(_) => Vec::new(),
         };
+        // What arguments are lets this library check them by itself (`argument`).
+        let wire = [&parsed.rest[..], b" -cl-kernel-arg-info"].concat();
         let mut command = driver.command(BUILD_PROGRAM, self.id);
         let body = program::BuildProgram {
             devices: devices.iter().fold(0, |mask, device| mask | 1 << device.index),
-            options: command.attach(&parsed.rest).map_err(full)?,
+            options: command.attach(&wire).map_err(full)?,
             headers: command.attach(&headers).map_err(full)?,
         };
         let answer = command.body(&body).call().map_err(gone)?;

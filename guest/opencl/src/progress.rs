@@ -54,10 +54,10 @@ impl Progress {
         Ok(result)
     }
 
-    /// Command `number` has completed.
-    pub fn complete(&self, number: u64) {
-        if self.in_order {
-            self.completed.fetch_max(number, Ordering::AcqRel);
+    /// Command `number` has completed; in an in-order queue that tells of all before it, whose data arrives now.
+    pub fn complete(self: &Arc<Self>, number: u64) {
+        if self.in_order && self.completed.fetch_max(number, Ordering::AcqRel) < number {
+            self.driver.backlog.settle(self.driver, self);
         }
     }
 

@@ -1,0 +1,122 @@
+"""Unmodified programs, natively and through the virtual library: the same answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.opencl import sessions
+from tests.opencl.sessions import Session, answer, program, run_native, run_virtual
+
+#: Where implementations differ from the specification or from each other, what the virtual library answers. A set holds
+#: what either the device or the specification may say.
+ALLOWED: dict[str, set[Any]] = {
+    "devices: no type": {-31},
+    "sub-buffer: host pointer flag": {-30},
+    "map: unknown flag": {-30},
+    "map: not allowed": {-59},
+    "unmap: twice": {-30},
+    "argument: local of 0": {0, -51},
+    "argument: float4 of 12": {0, -51},
+    "argument: structure of 4": {0, -51},
+    "launch: local 0": {-54},
+}
+
+
+def test_compute(lease: Session, device: str, driver: Path, tmp_path: Path, seed: int) -> None:
+    command = program("compute", seed, tmp_path / "headers")
+    virtual = answer(run_virtual(command, lease, driver, tmp_path))
+    assert all(virtual["checks"].values()), virtual
+    assert virtual == answer(run_native(command, device, tmp_path))
+
+
+def test_events_and_threads(lease: Session, device: str, driver: Path, tmp_path: Path) -> None:
+    virtual = answer(run_virtual(program("events"), lease, driver, tmp_path))
+    assert all(virtual["checks"].values()), virtual
+    assert virtual == answer(run_native(program("events"), device, tmp_path))
+
+
+def test_error_codes(lease: Session, device: str, driver: Path, tmp_path: Path) -> None:
+    virtual = answer(run_virtual(program("errors"), lease, driver, tmp_path))
+    native = answer(run_native(program("errors"), device, tmp_path))
+    wrong = {
+        name: (code, native[name]) for name, code in virtual.items() if code not in ALLOWED.get(name, {native[name]})
+    }
+    assert not wrong, f"(virtual, native): {wrong}"
+
+
+def test_buffers_beyond_the_arena(device: str, driver: Path, tmp_path: Path, seed: int) -> None:
+    with sessions.session(device, tmp_path / "leases", memory_mib=16) as lease:
+        virtual = answer(run_virtual(program("large", seed, 40), lease, driver, tmp_path))
+    assert all(virtual["checks"].values()), virtual
+
+
+@pytest.mark.skipif(shutil.which("clinfo") is None, reason="clinfo is not installed")
+def test_clinfo(lease: Session, device: str, driver: Path, tmp_path: Path) -> None:
+    finished = run_virtual(["clinfo"], lease, driver, tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert re.search(r"Platform Vendor\s+Kasoku", finished.stdout)
+    assert re.search(r"Number of devices\s+1", finished.stdout)
+    assert re.search(r"Image support\s+No", finished.stdout)
+    native = run_native(["clinfo"], device, tmp_path)
+    for field in ("Device Name", "Max compute units", "Max work group size"):
+        values = [re.search(rf"{field}\s+(.*)", text) for text in (finished.stdout, native.stdout)]
+        assert values[0] and values[1] and values[0][1] == values[1][1], field
+
+
+def test_handles_of_any_kind(lease: Session, driver: Path, tmp_path: Path) -> None:
+    """Straight into the library: an ICD loader would follow a wild handle itself."""
+    codes = answer(run_virtual(program("handles", driver), lease, driver, tmp_path))
+    assert codes and not any(codes.values()), codes
+
+
+def test_a_broker_that_dies(lease: Session, driver: Path, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    timer = threading.Thread(target=_kill_when, args=(ready, lease))
+    timer.start()
+    finished = run_virtual(program("orphan", ready), lease, driver, tmp_path, timeout=60)
+    timer.join()
+    codes = answer(finished)
+    # Calls that wait: out of resources; later ones: device not available.
+    assert codes["waiting"] == -5, codes
+    assert set(codes["later"].values()) == {-2}, codes
+
+
+def _kill_when(ready: Path, lease: Session) -> None:
+    for _ in range(600):
+        if ready.exists():
+            break
+        time.sleep(0.1)
+    time.sleep(0.3)
+    lease.kill_worker()
+
+
+def test_no_lease(driver: Path, tmp_path: Path) -> None:
+    """Without a session there is no platform, as without any driver."""
+    vendors = sessions.vendors(tmp_path / "none", driver)
+    script = (
+        "import pyopencl as cl\ntry: cl.get_platforms()\nexcept cl.LogicError as e: print('{\"code\": %d}' % e.code)"
+    )
+    finished = sessions.run([sys.executable, "-c", script], vendors, tmp_path)
+    assert json.loads(finished.stdout) == {"code": -1001}
+
+
+def test_needs_no_library(driver: Path) -> None:
+    """The library loads under any C library: it asks for none, and exports nothing but OpenCL."""
+    dynamic = sessions.run(["readelf", "-d", "-W", str(driver)], {}, driver.parent).stdout
+    assert "(NEEDED)" not in dynamic
+    symbols = sessions.run(["readelf", "--dyn-syms", "-W", str(driver)], {}, driver.parent).stdout
+    rows = [line.split() for line in symbols.splitlines() if re.match(r"\s+\d+:", line)][1:]
+    exported = {row[-1].split("@")[0] for row in rows if row[6] != "UND"}
+    wanted = {row[-1] for row in rows if row[6] == "UND"}
+    assert wanted == {"pthread_create", "pthread_detach"}
+    assert all(name.startswith("cl") for name in exported)
+    assert len(exported) > 120
