@@ -1,13 +1,18 @@
 //! Regions: memory that the guest shares with a companion process, with a doorbell each way.
 use crate::memory::{Mapping, MappingError};
+use kasoku_abi::accel::session;
 use kasoku_abi::boot::{MAX_REGIONS, Region};
+use kasoku_abi::cpu::PENDING_REGION;
 use kasoku_abi::layout::{GPA_END, LARGE_PAGE, REGIONS};
 use kasoku_abi::{Gpa, boot};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{OFlags, SealFlags, fcntl_get_seals, fcntl_getfl, fcntl_setfl, fstat};
+use rustix::fs::{OFlags, SealFlags, Timespec, fcntl_get_seals, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,6 +52,8 @@ struct Entry {
     fds: RegionFds,
     mapping: Arc<Mapping>,
     info: Region,
+    /// The companion has died and the guest was told.
+    lost: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +92,7 @@ impl Regions {
                 fds,
                 mapping: Arc::new(mapping),
                 info: Region { gpa: Gpa(gpa), len, kind, reserved: 0 },
+                lost: AtomicBool::new(false),
             });
             gpa += len.next_multiple_of(LARGE_PAGE);
         }
@@ -107,18 +115,23 @@ impl Regions {
         entries.map(|(index, entry)| (index, entry.fds.doorbell.as_fd()))
     }
 
-    /// What to poll for the guest's watch mask.
+    /// What to poll for the guest's watch mask: wake-ups, and the deaths that nobody could wake for any more.
     pub fn watched(&self, mask: u64) -> impl Iterator<Item = PollFd<'_>> {
-        let entries = self.entries.iter().enumerate().filter(move |(index, _)| mask >> index & 1 != 0);
-        entries.map(|(_, entry)| PollFd::new(&entry.fds.wake, PollFlags::IN))
+        self.selected(mask).flat_map(|(_, entry)| {
+            let alive = entry.fds.alive.as_ref().filter(|_| !entry.lost.load(SeqCst));
+            let alive = alive.map(|alive| PollFd::new(alive, PollFlags::empty()));
+            std::iter::once(PollFd::new(&entry.fds.wake, PollFlags::IN)).chain(alive)
+        })
     }
 
     /// Takes the wake-ups of the watched regions that have one, as `CpuPage.pending` bits.
     pub fn take_wakes(&self, mask: u64) -> u64 {
-        let entries = self.entries.iter().enumerate().filter(|(index, _)| mask >> index & 1 != 0);
-        entries
-            .filter(|(_, entry)| take(entry.fds.wake.as_fd()))
-            .fold(0, |bits, (index, _)| bits | 1 << (kasoku_abi::cpu::PENDING_REGION as usize + index))
+        let woken = self.selected(mask).filter(|(_, entry)| entry.find_lost() | take(entry.fds.wake.as_fd()));
+        woken.fold(0, |bits, (index, _)| bits | 1 << (PENDING_REGION as usize + index))
+    }
+
+    fn selected(&self, mask: u64) -> impl Iterator<Item = (usize, &Entry)> {
+        self.entries.iter().enumerate().filter(move |(index, _)| mask >> index & 1 != 0)
     }
 
     /// Rings the companion of region `number` and waits for its answer, its death, or `interrupt`.
@@ -149,6 +162,25 @@ impl Regions {
             }
             take(interrupt);
         }
+    }
+}
+
+impl Entry {
+    /// Tells the guest when the companion has died: true once. A companion that ends in good order says so itself; one
+    /// that was killed cannot, and a guest that sleeps on its answer would sleep for ever.
+    fn find_lost(&self) -> bool {
+        let Some(alive) = &self.fds.alive else { return false };
+        if self.lost.load(SeqCst) {
+            return false;
+        }
+        let mut fds = [PollFd::new(alive, PollFlags::empty())];
+        if poll(&mut fds, Some(&NOW)) != Ok(1) || self.lost.swap(true, SeqCst) {
+            return false;
+        }
+        if self.fds.kind == RegionKind::Accel {
+            self.mapping.store_word(session::OFFSET_BROKER_STATE, session::STATE_LOST);
+        }
+        true
     }
 }
 

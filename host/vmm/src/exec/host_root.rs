@@ -8,6 +8,7 @@ use kasoku_abi::fs::WINDOW_LEN;
 use rustix::fs::{Mode, OFlags, open};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::process::Stdio;
 
 /// Name of the proxy's executable.
 const PROXY: &str = "kasoku-fsproxy";
@@ -35,7 +36,9 @@ pub fn serve(
         .map(|(i, (fd, _))| (if system && i == 0 { "--system-root-fd" } else { "--root-fd" }, fd.as_fd()))
         .collect();
     let proxy = native.required(PROXY)?;
-    let (companion, region) = Companion::spawn(&proxy, RegionKind::Fs, WINDOW_LEN, &[], &descriptors, |_| {})?;
+    let (companion, region) = Companion::spawn(&proxy, RegionKind::Fs, WINDOW_LEN, &[], &descriptors, |command| {
+        command.env_clear().stdout(Stdio::null());
+    })?;
     let points = roots
         .iter()
         .enumerate()

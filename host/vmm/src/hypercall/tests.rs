@@ -259,6 +259,29 @@ fn processors_start_once_and_only_those_that_exist() {
 }
 
 #[test]
+fn a_companion_that_dies_wakes_its_guest_once_and_is_marked_lost() {
+    use kasoku_abi::accel::session::{OFFSET_BROKER_STATE, STATE_LOST};
+    use std::os::unix::fs::FileExt;
+    let (alive, other_end) = pipe().unwrap();
+    let mut fds = region(RegionKind::Accel);
+    fds.alive = Some(alive);
+    let memory = std::fs::File::from(fds.memory.try_clone().unwrap());
+    let mut bench = Bench::new(Vec::new(), vec![fds]);
+    bench.guest.page(0).set_watch(0, 0, 1);
+    assert_eq!(bench.call(number::WAIT, &[0]), 0);
+    assert_eq!(bench.guest.page(0).take_pending(), 0);
+    drop(other_end);
+    assert_eq!(bench.call(number::WAIT, &[u64::MAX]), 0);
+    assert_eq!(bench.guest.page(0).take_pending(), 1 << PENDING_REGION);
+    let mut state = [0; 4];
+    memory.read_exact_at(&mut state, OFFSET_BROKER_STATE).unwrap();
+    assert_eq!(u32::from_le_bytes(state), STATE_LOST);
+    // The dead descriptor stays readable; it is not polled again.
+    assert_eq!(bench.call(number::WAIT, &[0]), 0);
+    assert_eq!(bench.guest.page(0).take_pending(), 0);
+}
+
+#[test]
 fn wait_returns_for_each_of_its_reasons() {
     let (read, write) = pipe().unwrap();
     let regions = vec![region(RegionKind::Accel), region(RegionKind::Accel)];

@@ -3,8 +3,9 @@ use super::cpu::KvmCpu;
 use super::cpuid::HostCpu;
 use crate::memory::Mapping;
 use crate::tender::{Cpu, MemorySlot, Tender, TenderError};
-use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
+use kvm_bindings::{KVM_API_VERSION, KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VmFd};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
@@ -17,11 +18,18 @@ pub struct KvmTender {
 
 impl KvmTender {
     pub fn new() -> Result<Self, TenderError> {
-        let kvm = Kvm::new().map_err(|e| match e.errno() {
+        Self::open(c"/dev/kvm")
+    }
+
+    fn open(device: &CStr) -> Result<Self, TenderError> {
+        let kvm = Kvm::new_with_path(device).map_err(|e| match e.errno() {
             libc::ENOENT | libc::ENODEV | libc::ENXIO => TenderError::NoKvm,
             libc::EACCES | libc::EPERM => TenderError::NoPermission,
             errno => TenderError::refused("open /dev/kvm", errno),
         })?;
+        if kvm.get_api_version() != KVM_API_VERSION as i32 {
+            return Err(TenderError::Missing("the stable interface, version 12"));
+        }
         for (cap, name) in [
             (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
             (Cap::ReadonlyMem, "KVM_CAP_READONLY_MEM"),
@@ -72,5 +80,17 @@ impl Tender for KvmTender {
             .create_vcpu(index as u64)
             .map_err(|e| TenderError::refused("create a virtual processor", e.errno()))?;
         Ok(Box::new(KvmCpu::new(fd, index, &self.host, self.slots.clone())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_is_wrong_with_the_device() {
+        assert!(matches!(KvmTender::open(c"/nonexistent/kvm"), Err(TenderError::NoKvm)));
+        assert!(matches!(KvmTender::open(c"/dev/null"), Err(TenderError::Missing(_))));
+        assert!(matches!(KvmTender::open(c"/"), Err(TenderError::Refused { .. })));
     }
 }

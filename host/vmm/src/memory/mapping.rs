@@ -4,6 +4,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, mun
 use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot map {len} bytes of {what}: {source}")]
@@ -105,6 +106,14 @@ impl Mapping {
 
     pub fn base(&self) -> NonNull<u8> {
         self.base
+    }
+
+    /// Stores a word at `offset`, in one piece, into memory that others may access at the same time. The mapping is
+    /// writable, the offset a multiple of 4 inside it: both are the caller's constants, never a guest's choice.
+    pub fn store_word(&self, offset: u64, value: u32) {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.len(), "no word at {offset:#x}");
+        // SAFETY: in bounds and aligned by the line above; other processes access the word by atomics too.
+        unsafe { AtomicU32::from_ptr(self.base.add(offset as usize).cast().as_ptr()) }.store(value, SeqCst);
     }
 
     /// Bytes, a multiple of [`LARGE_PAGE`].
