@@ -17,9 +17,10 @@ mod testing;
 pub mod timerfd;
 
 use crate::errno::Errno;
-use crate::fs::devices;
 use crate::fs::file::PollEvents;
+use crate::fs::node::DeviceOpener;
 use crate::fs::stat::device_number;
+use crate::fs::{dev, devices};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kasoku_abi::boot::{BootInfo, MAX_REGIONS};
@@ -33,12 +34,20 @@ pub const DEVICE_INVOKE: u64 = device_number(241, 0);
 pub fn initialise(info: &BootInfo) {
     channel::initialise(&info.channels);
     region::initialise(&info.regions);
-    devices::register(DEVICE_TTY, Arc::new(|_, _| channel::terminal()));
-    devices::register(DEVICE_INVOKE, Arc::new(|_, _| channel::invocation()));
+    name("tty", DEVICE_TTY, Arc::new(|_, _| channel::terminal()));
+    name("kasoku/invoke", DEVICE_INVOKE, Arc::new(|_, _| channel::invocation()));
     for number in 0..MAX_REGIONS {
-        devices::register(accel::device(number), Arc::new(move |_, _| accel::open(number)));
+        let path = alloc::format!("kasoku/accel{number}");
+        name(&path, accel::device(number), Arc::new(move |_, _| accel::open(number)));
     }
     devices::register_fifo(pipe::open_fifo);
+}
+
+/// Gives a device its file in `/dev`. Where no `/dev` is mounted (unit tests), its number alone leads to it.
+fn name(path: &str, number: u64, opener: DeviceOpener) {
+    if dev::register(path, number, 0o666, opener).is_err() {
+        crate::console!("kasoku: no /dev for {path}");
+    }
 }
 
 /// What a change that may let readers go on is announced as (`WaitQueue::wake_for`).
