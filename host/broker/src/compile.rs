@@ -29,8 +29,8 @@ pub fn run(options: &ChildOptions) -> u8 {
 
 fn prepare(options: &ChildOptions) -> Result<OpenClCompiler, String> {
     jail::begin(options.uid, LIMITS).map_err(|error| error.to_string())?;
-    std::env::set_current_dir(&options.scratch).map_err(|error| error.to_string())?;
     let view = View::of(&options.runtime, &options.library, &options.scratch);
+    std::env::set_current_dir(view.directory()).map_err(|error| error.to_string())?;
     let library = Library::open(&options.library).map_err(|error| error.to_string())?;
     jail::confine_files(&view).map_err(|error| error.to_string())?;
     let platform = library.platform().map_err(|error| error.to_string())?;

@@ -127,7 +127,8 @@ pub fn empty_file() -> std::io::Result<OwnedFd> {
 /// All bytes of an anonymous file of at most `most` bytes, copied: the other side may still change it.
 pub fn read_all(descriptor: OwnedFd, most: u64) -> std::io::Result<Vec<u8>> {
     let file = File::from(descriptor);
-    let len = file.metadata()?.len();
+    // Not `File::metadata`: its call may name a path, and a sealed process has none.
+    let len = rustix::fs::fstat(&file)?.st_size as u64;
     if len > most {
         return Err(std::io::Error::other(format!("{len} bytes are more than the {most} that are allowed")));
     }

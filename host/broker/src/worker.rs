@@ -45,10 +45,10 @@ fn serve(
     let opened = || -> Result<_, String> {
         let text = |error: &dyn core::fmt::Display| error.to_string();
         jail::begin(options.uid, LIMITS).map_err(|error| text(&error))?;
-        std::env::set_current_dir(&options.scratch).map_err(|error| text(&error))?;
+        let view = View::of(&options.runtime, &options.library, &options.scratch);
+        std::env::set_current_dir(view.directory()).map_err(|error| text(&error))?;
         line_buffer_output();
         let memory = Memory::map(&memory).map_err(|error| text(&error))?;
-        let view = View::of(&options.runtime, &options.library, &options.scratch);
         let library = Library::open(&options.library).map_err(|error| text(&error))?;
         let landlock = jail::confine_files(&view).map_err(|error| text(&error))?;
         let platform = library.platform().map_err(|error| text(&error))?;

@@ -3,7 +3,7 @@ use crate::constants as cl;
 use crate::ffi::{Api, Raw};
 use crate::handle::Handle;
 use crate::library::{OpenError, Platform, ask, check};
-use crate::options;
+use crate::{includes, options};
 use kasoku_backend::{Build, Compiler, Job, Language, Result, Status};
 use std::ffi::CString;
 
@@ -47,6 +47,8 @@ impl OpenClCompiler {
 
     fn source(&self, text: &[u8]) -> Result<Handle> {
         let mut status = 0;
+        // A length of 0 would mean "up to a zero byte".
+        let text = if text.is_empty() { b"\n" } else { text };
         let (start, len) = (text.as_ptr().cast(), text.len());
         // SAFETY: one text with its length.
         let raw = unsafe {
@@ -79,11 +81,12 @@ impl OpenClCompiler {
         if job.text.is_empty() {
             return Err(Status(cl::INVALID_VALUE));
         }
+        let prepared = includes::prepare(&job.text, &job.headers);
         let program = match job.language {
-            Language::Source => self.source(&job.text)?,
+            Language::Source => self.source(&prepared.text)?,
             Language::Intermediate => self.intermediate(&job.text)?,
         };
-        let executable = if job.headers.is_empty() {
+        let executable = if prepared.headers.is_empty() {
             let options = CString::new(wanted.all()).map_err(|_| Status(cl::INVALID_BUILD_OPTIONS))?;
             let null: Raw = core::ptr::null_mut();
             // SAFETY: live program and device, a C string; no callback, so the call returns when it is done.
@@ -94,7 +97,7 @@ impl OpenClCompiler {
             check(status)?;
             program
         } else {
-            self.compile_and_link(job, &wanted, &program, device, log)?
+            self.compile_and_link(&prepared.headers, &wanted, &program, device, log)?
         };
         self.binary(&executable)
     }
@@ -102,19 +105,18 @@ impl OpenClCompiler {
     /// The way of a program with headers: only the two-step build takes them from memory.
     fn compile_and_link(
         &self,
-        job: &Job,
+        headers: &[(String, Vec<u8>)],
         wanted: &options::Options,
         program: &Handle,
         device: Raw,
         log: &mut Vec<u8>,
     ) -> Result<Handle> {
         let options = CString::new(wanted.compiling()).map_err(|_| Status(cl::INVALID_BUILD_OPTIONS))?;
-        let headers = job.headers.iter().map(|(_, text)| self.source(text)).collect::<Result<Vec<Handle>>>()?;
-        let names = job
-            .headers
+        let names = headers
             .iter()
             .map(|(name, _)| CString::new(name.as_str()).map_err(|_| Status(cl::INVALID_VALUE)))
             .collect::<Result<Vec<CString>>>()?;
+        let headers = headers.iter().map(|(_, text)| self.source(text)).collect::<Result<Vec<Handle>>>()?;
         let raw_headers: Vec<Raw> = headers.iter().map(Handle::raw).collect();
         let raw_names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         let null: Raw = core::ptr::null_mut();

@@ -10,6 +10,7 @@ mod describe;
 mod enqueue;
 mod ffi;
 mod handle;
+mod includes;
 mod kernel;
 mod library;
 mod options;

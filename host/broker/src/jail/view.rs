@@ -10,6 +10,7 @@ pub struct View {
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
     execute: Vec<PathBuf>,
+    directory: PathBuf,
 }
 
 /// What PoCL and the clang inside it read: kernel libraries, headers of the compiler, libraries to link with.
@@ -47,13 +48,15 @@ const POCL_EXECUTES: &[&str] = &[
 impl View {
     /// What the runtime of this name, in this library, needs; `scratch` is the directory that it may write.
     pub fn of(runtime: &str, library: &Path, scratch: &Path) -> Self {
-        let mut view = Self { write: vec![scratch.to_owned()], ..Self::default() };
+        let mut view = Self { write: vec![scratch.to_owned()], directory: scratch.to_owned(), ..Self::default() };
         // Files beside the library, one by one: below that directory may lie all of a Python environment.
         if let Some(directory) = library.canonicalize().ok().as_deref().and_then(Path::parent)
             && runtime != "pocl"
         {
             let files = std::fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
             view.read.extend(files.filter(|path| path.is_file()));
+            // Intel's runtime looks for its configuration there first, and else in /proc/self/maps, which it cannot see.
+            view.directory = directory.to_owned();
         }
         match runtime {
             "pocl" => {
@@ -70,6 +73,11 @@ impl View {
             _ => {}
         }
         view
+    }
+
+    /// Where the process should be.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Binds the calling thread and those that it makes.

@@ -147,6 +147,17 @@ impl Guest {
         if line["ready"] == true { Ok(guest) } else { Err(line) }
     }
 
+    /// A guest on another implementation's device, where there is one.
+    pub fn start_other(device: &str, leases: &Directory) -> Option<Self> {
+        let other = devices().into_iter().find(|other| other != device)?;
+        Some(Self::start(&other, &leases.0).unwrap_or_else(|error| panic!("{other}: {error}")))
+    }
+
+    /// Closes the control socket.
+    pub fn hang_up(&mut self) {
+        self.control = None;
+    }
+
     /// The next line on the control socket; null at its end.
     pub fn control_line(&mut self) -> serde_json::Value {
         let mut line = String::new();
@@ -337,6 +348,40 @@ impl Drop for Guest {
         let _ = self.broker.wait();
         // SAFETY: the mapping is not used any more.
         unsafe { rustix::mm::munmap(self.start.cast(), self.len).expect("munmap") };
+    }
+}
+
+/// Every process of this machine whose parent, or parent's parent, is `pid`.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let processes: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+        .expect("proc")
+        .filter_map(|entry| {
+            let child: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+            // The fields after the name, which may hold blanks and parentheses.
+            let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+            Some((child, parent))
+        })
+        .collect();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(processes.iter().filter(|(_, of)| *of == parent).map(|(child, _)| *child));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// Waits until none of these processes is left; panics when that takes too long.
+pub fn wait_gone(pids: &[u32]) {
+    let deadline = Instant::now() + PATIENCE;
+    let alive = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    };
+    while pids.iter().any(alive) {
+        assert!(Instant::now() < deadline, "processes are left: {pids:?}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
