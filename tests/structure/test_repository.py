@@ -24,9 +24,9 @@ def test_the_map_names_only_what_exists() -> None:
 
 
 def test_every_folder_of_the_product_is_on_the_map() -> None:
-    text_of_map = text("ARCHITECTURE.md")
+    map_text = text("ARCHITECTURE.md")
     folders = {name.split("/")[1] for name in tracked() if re.match(r"(guest|host|kasoku)/[^/]+/", name)}
-    assert sorted(folder for folder in folders if folder not in text_of_map) == []
+    assert sorted(folder for folder in folders if folder not in map_text) == []
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -34,8 +34,10 @@ def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads(text("pyproject.toml"))["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
     names = [re.split(r"[\[<>=~!; ]", line)[0] for line in wanted]
-    cargo = tomllib.loads(text("Cargo.toml"))["workspace"]["dependencies"]
-    names += [name for name in cargo if not name.startswith("kasoku-")]
+    for manifest in sources("Cargo.toml"):
+        cargo = tomllib.loads(text(manifest))
+        tables = [cargo.get("dependencies", {}), cargo.get("workspace", {}).get("dependencies", {})]
+        names += [name for table in tables for name in table if not name.startswith("kasoku-")]
     assert sorted(name for name in names if f"`{name}`" not in reasons) == []
 
 
@@ -59,7 +61,7 @@ def test_nothing_is_left_unfinished() -> None:
         "X" * 3,
         r"todo" + r"!\(",
         r"unimplemented" + r"!\(",
-        "NotImplemented" + "Error",
+        r"raise NotImplemented" + "Error",
     ]
     pattern = re.compile(rf"\b({'|'.join(words)})")
     found = [name for name in sources(".rs", ".py", ".sh", ".c", ".h") if pattern.search(text(name))]
