@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -26,11 +26,16 @@ DOUBLES = ROOT / "tests" / "doubles"
 class Server:
     """A running server and what it left on the machine."""
 
-    def __init__(self, process: "subprocess.Popen[str]", url: str, home: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", url: str, home: Path, real: bool) -> None:
         self.process = process
         self.url = url
         self.home = home
-        self.gateway = Gateway(url, timeout=60)
+        self.real = real
+        """Whether it boots virtual machines; else it runs twins."""
+        self.gateway = Gateway(url, timeout=120)
+        ids = [d["id"] for d in self.gateway.json("GET", "/v1/devices")["devices"]]
+        self.device = f"opencl:{ids[0]}"
+        """One device, as a function asks for exactly this one."""
 
     def deploy(self, name: str, source: str, handler: str = "function.handler", **options: Any) -> dict[str, Any]:
         """Deploy one file, `function.py`."""
@@ -102,14 +107,28 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = 30.0) 
         time.sleep(0.02)
 
 
-def start_double(home: Path, native: Path) -> Server:
-    """A server with twins of VM, broker and image store."""
-    command = [sys.executable, str(DOUBLES / "server.py"), str(home), str(native)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+def start(command: list[str], home: Path, real: bool) -> Server:
+    """Run a server until it has said where it listens."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=env)
     assert process.stdout is not None
-    url = process.stdout.readline().strip()
-    assert url, "the server did not start"
-    return Server(process, url, home)
+    found = re.search(r"http://\S+", process.stdout.readline())
+    assert found, "the server did not start"
+    return Server(process, found[0], home, real)
+
+
+def start_twin(home: Path, native: Path) -> Server:
+    """A server with twins of VM, broker and image store."""
+    return start([str(DOUBLES / "server.py"), str(home), str(native)], home, real=False)
+
+
+def start_real(home: Path) -> Server:
+    """`kasoku up`. Layers are shared by all servers of this checkout: building Python's for each would take minutes."""
+    shared = ROOT / "build" / "test-layers"
+    shared.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True)
+    (home / "layers").symlink_to(shared)
+    return start(["-m", "kasoku.cli", "up", "--port", "0", "--home", str(home)], home, real=True)
 
 
 @pytest.fixture(scope="session")
@@ -124,17 +143,28 @@ def twin_binaries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(twin_binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of this test module."""
-    running = start_double(tmp_path_factory.mktemp("home"), twin_binaries)
+def twin(twin_binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of this test module that runs twins: for what does not depend on a VM."""
+    running = start_twin(tmp_path_factory.mktemp("home"), twin_binaries)
     yield running
     running.stop()
-    shutil.rmtree(running.home)
 
 
-@pytest.fixture
-def own_server(twin_binaries: Path, tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=["twin", "vm"])
+def server(
+    request: pytest.FixtureRequest, twin_binaries: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server of this test module, once with twins, once with real virtual machines: they must behave alike."""
+    home = tmp_path_factory.mktemp("home") / "home"
+    running = start_real(home) if request.param == "vm" else start_twin(home, twin_binaries)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(params=["twin", "vm"])
+def own_server(request: pytest.FixtureRequest, twin_binaries: Path, tmp_path: Path) -> Iterator[Server]:
     """A server of one test, which may kill it."""
-    running = start_double(tmp_path / "home", twin_binaries)
+    home = tmp_path / "home"
+    running = start_real(home) if request.param == "vm" else start_twin(home, twin_binaries)
     yield running
     running.stop()

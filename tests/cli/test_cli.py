@@ -1,4 +1,4 @@
-"""The command line against a running server."""
+"""The command line against a running twin."""
 
 import json
 import os
@@ -32,50 +32,50 @@ def kasoku(*arguments: str, home: Path, stdin: str = "") -> "subprocess.Complete
 
 
 @pytest.fixture(scope="module")
-def project(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(twin: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     (folder / "tool.py").write_text(SOURCE)
     (folder / "helper.py").write_text("def twice(n):\n    return n * 2\n")
     (folder / "lambda.py").write_text("import os\n\ndef handler(event, context):\n    return os.environ['COLOUR']\n")
-    answer = kasoku("deploy", str(folder / "tool.py"), home=server.home)
+    answer = kasoku("deploy", str(folder / "tool.py"), home=twin.home)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith("tool  version ")
     return folder
 
 
 @pytest.mark.parametrize("arguments", [['{"n": 21}'], ["--payload", '{"n": 21}'], ["-"]])
-def test_invoke(server: Server, project: Path, arguments: list[str]) -> None:
-    answer = kasoku("invoke", "tool", *arguments, home=server.home, stdin='{"n": 21}')
+def test_invoke(twin: Server, project: Path, arguments: list[str]) -> None:
+    answer = kasoku("invoke", "tool", *arguments, home=twin.home, stdin='{"n": 21}')
     assert (answer.returncode, answer.stdout) == (0, "42\n"), answer.stderr
 
 
-def test_invoke_with_a_file(server: Server, project: Path) -> None:
+def test_invoke_with_a_file(twin: Server, project: Path) -> None:
     (project / "event.json").write_text('{"n": 2}')
-    answer = kasoku("invoke", "tool", "-v", f"@{project / 'event.json'}", home=server.home)
+    answer = kasoku("invoke", "tool", "-v", f"@{project / 'event.json'}", home=twin.home)
     assert answer.stdout == "4\n"
     assert '"timings_ms"' in answer.stderr and "\x1b" not in answer.stderr
 
 
-def test_a_failing_function(server: Server, project: Path) -> None:
-    answer = kasoku("invoke", "tool", '{"m": 1}', home=server.home)
+def test_a_failing_function(twin: Server, project: Path) -> None:
+    answer = kasoku("invoke", "tool", '{"m": 1}', home=twin.home)
     assert answer.returncode == 1 and answer.stdout == ""
     assert "kasoku: TypeError: " in answer.stderr and "unexpected keyword argument 'm'" in answer.stderr
 
 
-def test_logs_never_reach_the_terminal_raw(server: Server, project: Path) -> None:
-    kasoku("invoke", "tool", home=server.home)
-    log = kasoku("logs", "tool", home=server.home).stdout
+def test_logs_never_reach_the_terminal_raw(twin: Server, project: Path) -> None:
+    kasoku("invoke", "tool", home=twin.home)
+    log = kasoku("logs", "tool", home=twin.home).stdout
     assert "doubling\\x1b[31m" in log and "\x1b" not in log
 
 
-def test_listings(server: Server, project: Path) -> None:
-    kasoku("invoke", "tool", home=server.home)
-    assert "tool.double" in kasoku("ls", home=server.home).stdout
-    assert any(row["function"] == "tool" for row in json.loads(kasoku("ps", "--json", home=server.home).stdout))
-    assert "twin:0" in kasoku("devices", home=server.home).stdout
+def test_listings(twin: Server, project: Path) -> None:
+    kasoku("invoke", "tool", home=twin.home)
+    assert "tool.double" in kasoku("ls", home=twin.home).stdout
+    assert any(row["function"] == "tool" for row in json.loads(kasoku("ps", "--json", home=twin.home).stdout))
+    assert "twin:0" in kasoku("devices", home=twin.home).stdout
 
 
-def test_lambda_shape(server: Server, project: Path) -> None:
+def test_lambda_shape(twin: Server, project: Path) -> None:
     arguments = [
         "deploy",
         str(project / "lambda.py"),
@@ -86,10 +86,10 @@ def test_lambda_shape(server: Server, project: Path) -> None:
         "-e",
         "COLOUR=blue",
     ]
-    assert kasoku(*arguments, home=server.home).returncode == 0
-    assert json.loads(kasoku("invoke", "colour", home=server.home).stdout) == "blue"
-    assert kasoku("rm", "colour", home=server.home).returncode == 0
-    assert "Function not found" in kasoku("invoke", "colour", home=server.home).stderr
+    assert kasoku(*arguments, home=twin.home).returncode == 0
+    assert json.loads(kasoku("invoke", "colour", home=twin.home).stdout) == "blue"
+    assert kasoku("rm", "colour", home=twin.home).returncode == 0
+    assert "Function not found" in kasoku("invoke", "colour", home=twin.home).stderr
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_lambda_shape(server: Server, project: Path) -> None:
     ],
 )
 def test_errors_are_one_line(
-    server: Server, project: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], reason: str
+    twin: Server, project: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], reason: str
 ) -> None:
     monkeypatch.chdir(project)
-    answer = kasoku(*arguments, home=server.home)
+    answer = kasoku(*arguments, home=twin.home)
     assert answer.returncode == 1 and reason in answer.stderr
     assert answer.stderr.startswith("kasoku: ") and answer.stderr.count("\n") == 1
 
@@ -121,11 +121,11 @@ def test_without_a_server(tmp_path: Path) -> None:
     assert answer.returncode == 1 and "start one with `kasoku up`" in answer.stderr
 
 
-def test_remote_is_an_http_call(server: Server, project: Path) -> None:
+def test_remote_is_an_http_call(twin: Server, project: Path) -> None:
     code = (
         f"import sys; sys.path.append({str(project)!r})\nimport tool as t\nd = t.double\nprint(d.remote(4), d.local(5))"
     )
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "KASOKU_HOME": str(server.home)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "KASOKU_HOME": str(twin.home)}
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True, timeout=60
     )

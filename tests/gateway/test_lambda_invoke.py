@@ -36,11 +36,11 @@ def large(event, context):
 
 
 @pytest.fixture(scope="module")
-def client(server: Server) -> Any:
-    server.deploy("echo", SOURCE, memory=256, timeout=7)
-    server.deploy("fail", SOURCE, "function.fail")
-    server.deploy("large", SOURCE, "function.large")
-    return make_client(server.url)
+def client(twin: Server) -> Any:
+    twin.deploy("echo", SOURCE, memory=256, timeout=7)
+    twin.deploy("fail", SOURCE, "function.fail")
+    twin.deploy("large", SOURCE, "function.large")
+    return make_client(twin.url)
 
 
 def make_client(url: str) -> Any:

@@ -36,9 +36,9 @@ def twice(archive: zipfile.ZipFile) -> None:
 
 
 def raw(
-    server: Server, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    twin: Server, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, bytes]:
-    parts = urlsplit(server.url)
+    parts = urlsplit(twin.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0, timeout=30)
     headers = dict(headers or {})
     connection.putrequest(method, path, skip_host="Host" in headers)
@@ -51,40 +51,40 @@ def raw(
     return response.status, response.read()
 
 
-def test_deploy_list_invoke_logs_remove(server: Server) -> None:
-    deployed = server.deploy("life", "def handler(event, context):\n    print('hey')\n    return event\n", memory=128)
-    assert server.call("life", [1]).result == [1]
-    listed = server.gateway.json("GET", "/v1/functions")
+def test_deploy_list_invoke_logs_remove(twin: Server) -> None:
+    deployed = twin.deploy("life", "def handler(event, context):\n    print('hey')\n    return event\n", memory=128)
+    assert twin.call("life", [1]).result == [1]
+    listed = twin.gateway.json("GET", "/v1/functions")
     assert deployed["version"] in [f["version"] for f in listed]
-    assert [i["function"] for i in server.instances() if i["function"] == "life"] == ["life"]
-    assert b"\nhey\n" in server.gateway.request("GET", "/v1/functions/life/logs")[2]
-    assert server.gateway.request("DELETE", "/v1/functions/life")[0] == 204
+    assert [i["function"] for i in twin.instances() if i["function"] == "life"] == ["life"]
+    assert b"\nhey\n" in twin.gateway.request("GET", "/v1/functions/life/logs")[2]
+    assert twin.gateway.request("DELETE", "/v1/functions/life")[0] == 204
     with pytest.raises(ServiceError, match="Function not found: life") as caught:
-        server.call("life")
+        twin.call("life")
     assert caught.value.status == 404
-    assert not (server.home / "logs" / "life.log").exists()
+    assert not (twin.home / "logs" / "life.log").exists()
 
 
-def test_equal_content_has_an_equal_version_and_a_change_replaces_instances(server: Server) -> None:
-    first = server.deploy("change", "def handler(event, context):\n    return 1\n")
-    assert server.call("change").result == 1
-    assert server.deploy("change", "def handler(event, context):\n    return 1\n")["version"] == first["version"]
-    assert not server.call("change").detail["cold"], "an unchanged deployment keeps its instances"
-    second = server.deploy("change", "def handler(event, context):\n    return 2\n")
+def test_equal_content_has_an_equal_version_and_a_change_replaces_instances(twin: Server) -> None:
+    first = twin.deploy("change", "def handler(event, context):\n    return 1\n")
+    assert twin.call("change").result == 1
+    assert twin.deploy("change", "def handler(event, context):\n    return 1\n")["version"] == first["version"]
+    assert not twin.call("change").detail["cold"], "an unchanged deployment keeps its instances"
+    second = twin.deploy("change", "def handler(event, context):\n    return 2\n")
     assert second["version"] != first["version"]
-    assert server.call("change").result == 2
+    assert twin.call("change").result == 2
 
 
-def test_the_envelope_tells_where_and_how_long(server: Server) -> None:
-    server.deploy("where", ECHO, accelerator="opencl:gpu")
-    detail = server.call("where", {"a": 1}).detail
+def test_the_envelope_tells_where_and_how_long(twin: Server) -> None:
+    twin.deploy("where", ECHO, accelerator="opencl:gpu")
+    detail = twin.call("where", {"a": 1}).detail
     assert detail["cold"] and detail["accelerator"] == "opencl:twin:0"
     assert {"wait", "lease", "broker", "vm", "interpreter", "imports", "handler", "duration"} <= detail[
         "timings_ms"
     ].keys()
-    assert detail["instance"]["vmm_pid"] in server.children()
-    assert detail["instance"]["broker_pid"] in server.children()
-    devices = {d["id"]: d["held_by"] for d in server.gateway.json("GET", "/v1/devices")["devices"]}
+    assert detail["instance"]["vmm_pid"] in twin.children()
+    assert detail["instance"]["broker_pid"] in twin.children()
+    devices = {d["id"]: d["held_by"] for d in twin.gateway.json("GET", "/v1/devices")["devices"]}
     assert devices["twin:0"] == detail["instance"]["id"]
 
 
@@ -109,28 +109,28 @@ def test_the_envelope_tells_where_and_how_long(server: Server) -> None:
         ({"unknown": 1}, "keys handler, code and options"),
     ],
 )
-def test_bad_deployments(server: Server, change: dict[str, Any], reason: str) -> None:
+def test_bad_deployments(twin: Server, change: dict[str, Any], reason: str) -> None:
     body = {**deployment({"function.py": ECHO}, "function.handler"), **change}
     with pytest.raises(ServiceError, match=reason) as caught:
-        server.gateway.json("PUT", "/v1/functions/bad", body)
+        twin.gateway.json("PUT", "/v1/functions/bad", body)
     assert caught.value.status == 400
-    assert "bad" not in [f["name"] for f in server.gateway.json("GET", "/v1/functions")]
+    assert "bad" not in [f["name"] for f in twin.gateway.json("GET", "/v1/functions")]
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_zip_with_a_name_twice(server: Server) -> None:
+def test_a_zip_with_a_name_twice(twin: Server) -> None:
     with pytest.raises(ServiceError, match="twice"):
-        server.gateway.json("PUT", "/v1/functions/bad", {"handler": "a.b", "code": {"zip": zipped(twice)}})
+        twin.gateway.json("PUT", "/v1/functions/bad", {"handler": "a.b", "code": {"zip": zipped(twice)}})
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"1", b"[" * 100000])
-def test_a_deployment_that_is_no_object(server: Server, body: bytes) -> None:
-    assert raw(server, "PUT", "/v1/functions/bad", body)[0] == 400
+def test_a_deployment_that_is_no_object(twin: Server, body: bytes) -> None:
+    assert raw(twin, "PUT", "/v1/functions/bad", body)[0] == 400
 
 
 @pytest.mark.parametrize("name", ["a%20b", "a%2Fb", "x" * 65])
-def test_bad_names(server: Server, name: str) -> None:
-    status, _ = raw(server, "PUT", f"/v1/functions/{name}", json.dumps(deployment({}, "a.b")).encode())
+def test_bad_names(twin: Server, name: str) -> None:
+    status, _ = raw(twin, "PUT", f"/v1/functions/{name}", json.dumps(deployment({}, "a.b")).encode())
     assert status in (400, 404)
 
 
@@ -148,13 +148,13 @@ def test_bad_names(server: Server, name: str) -> None:
         ({"Origin": "http://localhost:3000"}, 200),
     ],
 )
-def test_host_and_origin(server: Server, headers: dict[str, str], status: int) -> None:
-    assert raw(server, "GET", "/v1/health", headers=headers)[0] == status
+def test_host_and_origin(twin: Server, headers: dict[str, str], status: int) -> None:
+    assert raw(twin, "GET", "/v1/health", headers=headers)[0] == status
 
 
-def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(server: Server) -> None:
-    assert raw(server, "GET", "/v1/functions")[0] == 200
-    parts = urlsplit(server.url)
+def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(twin: Server) -> None:
+    assert raw(twin, "GET", "/v1/functions")[0] == 200
+    parts = urlsplit(twin.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0, timeout=30)
     connection.putrequest("POST", "/v1/functions/x:invoke")
     connection.putheader("Content-Length", str(10 << 30))
@@ -163,9 +163,9 @@ def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(server: Ser
     connection.close()
 
 
-def test_the_function_error_of_the_native_route(server: Server) -> None:
-    server.deploy("raise", "def handler(event, context):\n    print('before')\n    raise ValueError('no')\n")
+def test_the_function_error_of_the_native_route(twin: Server) -> None:
+    twin.deploy("raise", "def handler(event, context):\n    print('before')\n    raise ValueError('no')\n")
     with pytest.raises(FunctionError, match="ValueError: no") as caught:
-        server.call("raise")
+        twin.call("raise")
     assert "function.py" in caught.value.stack_trace[-1]
     assert "before" in caught.value.__dict__["detail"]["log"]

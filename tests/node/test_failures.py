@@ -25,7 +25,7 @@ FINE = "def handler(event, context):\n    return event\n"
     ],
 )
 def test_a_handler_that_cannot_be_had(server: Server, source: str, kind: str, message: str) -> None:
-    server.deploy("broken", source, accelerator="opencl:cpu")
+    server.deploy("broken", source, accelerator=server.device)
     with pytest.raises(FunctionError, match=message) as caught:
         server.call("broken")
     assert caught.value.type == kind
@@ -73,7 +73,10 @@ def test_a_handler_that_fails_keeps_its_instance(server: Server, body: str, kind
 )
 def test_a_handler_that_ends_its_instance(server: Server, body: str, kind: str, message: str) -> None:
     server.deploy(
-        "ends", f"def handler(event, context):\n    print('last words')\n    {body}\n", timeout=1, accelerator="opencl"
+        "ends",
+        f"def handler(event, context):\n    print('last words')\n    {body}\n",
+        timeout=1,
+        accelerator=server.device,
     )
     with pytest.raises(FunctionError, match=message) as caught:
         server.call("ends")
@@ -130,17 +133,17 @@ def test_a_hostile_runner_hurts_itself_alone(server: Server, event: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["guest", "boot", "vmm"])
-def test_a_fault_of_the_vm(server: Server, kind: str) -> None:
-    server.deploy("fault", FINE, image=f"fault-{kind}")
+def test_a_fault_of_the_vm(twin: Server, kind: str) -> None:
+    twin.deploy("fault", FINE, image=f"fault-{kind}")
     with pytest.raises((FunctionError, ServiceError), match=f"told to fail with {kind}") as caught:
-        server.call("fault")
+        twin.call("fault")
     error = caught.value
     if isinstance(error, FunctionError):
         assert kind == "guest" and error.type == "Sandbox.GuestFault"
         assert "line two" in error.stack_trace[1]
     else:
         assert isinstance(error, ServiceError) and error.status == 500
-    assert_gone(server, "fault")
+    assert_gone(twin, "fault")
 
 
 def test_a_vmm_that_is_killed_during_an_invocation(server: Server) -> None:
@@ -157,7 +160,7 @@ def test_a_vmm_that_is_killed_during_an_invocation(server: Server) -> None:
 
 
 def test_a_vmm_that_is_killed_while_idle_is_not_used_again(server: Server) -> None:
-    server.deploy("idle", FINE, accelerator="opencl")
+    server.deploy("idle", FINE, accelerator=server.device)
     detail = server.call("idle").detail
     os.kill(detail["instance"]["broker_pid"], 9)
     eventually(lambda: all(i["id"] != detail["instance"]["id"] for i in server.instances()), "gone")

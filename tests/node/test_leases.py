@@ -15,18 +15,18 @@ def busy(server: Server, name: str) -> bool:
 
 
 def test_an_idle_holder_is_stopped_when_someone_waits(server: Server) -> None:
-    server.deploy("first", SLEEP, accelerator="opencl:cpu")
-    server.deploy("second", SLEEP, accelerator="opencl:cpu")
+    server.deploy("first", SLEEP, accelerator=server.device)
+    server.deploy("second", SLEEP, accelerator=server.device)
     held = server.call("first", 0)
-    assert held.result == "opencl:intel:0"
-    assert server.call("second", 0).result == "opencl:intel:0"
+    assert held.result == server.device
+    assert server.call("second", 0).result == server.device
     assert [i["function"] for i in server.instances() if i["accelerator"]] == ["second"]
     assert server.call("first", 0).detail["cold"]
 
 
 def test_a_busy_holder_is_waited_for(server: Server) -> None:
-    server.deploy("long", SLEEP, accelerator="opencl:cpu")
-    server.deploy("short", SLEEP, accelerator="opencl:cpu")
+    server.deploy("long", SLEEP, accelerator=server.device)
+    server.deploy("short", SLEEP, accelerator=server.device)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(server.call, "long", 1)
         eventually(lambda: busy(server, "long"), "long runs")
@@ -36,8 +36,8 @@ def test_a_busy_holder_is_waited_for(server: Server) -> None:
 
 
 def test_refused_at_once(server: Server) -> None:
-    server.deploy("holder", SLEEP, accelerator="opencl:cpu")
-    server.deploy("proud", SLEEP, accelerator="opencl:cpu", lease="refuse")
+    server.deploy("holder", SLEEP, accelerator=server.device)
+    server.deploy("proud", SLEEP, accelerator=server.device, lease="refuse")
     with ThreadPoolExecutor() as pool:
         first = pool.submit(server.call, "holder", 3)
         eventually(lambda: busy(server, "holder"), "holder runs")
@@ -47,7 +47,7 @@ def test_refused_at_once(server: Server) -> None:
     eventually(lambda: not busy(server, "holder"), "holder is done")
     server.gateway.json("DELETE", "/v1/functions/holder")
     eventually(lambda: all(i["function"] != "holder" for i in server.instances()), "holder is gone")
-    assert server.call("proud", 0).result == "opencl:intel:0"
+    assert server.call("proud", 0).result == server.device
     with ThreadPoolExecutor() as pool:
         own = pool.submit(server.call, "proud", 2)
         eventually(lambda: busy(server, "proud"), "proud runs")
@@ -57,8 +57,8 @@ def test_refused_at_once(server: Server) -> None:
 
 
 def test_waiting_has_an_end(server: Server) -> None:
-    server.deploy("hog", SLEEP, accelerator="opencl:cpu")
-    server.deploy("patient", SLEEP, accelerator="opencl:cpu", lease_timeout=0.3)
+    server.deploy("hog", SLEEP, accelerator=server.device)
+    server.deploy("patient", SLEEP, accelerator=server.device, lease_timeout=0.3)
     with ThreadPoolExecutor() as pool:
         hog = pool.submit(server.call, "hog", 2)
         eventually(lambda: busy(server, "hog"), "hog runs")
@@ -70,16 +70,16 @@ def test_waiting_has_an_end(server: Server) -> None:
 
 def test_two_functions_take_turns_under_load(server: Server) -> None:
     for name in ("left", "right"):
-        server.deploy(name, SLEEP, accelerator="opencl:cpu")
+        server.deploy(name, SLEEP, accelerator=server.device)
     with ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(server.call, name, 0.02) for _ in range(12) for name in ("left", "right")]
-        assert {c.result().result for c in calls} == {"opencl:intel:0"}
+        assert {c.result().result for c in calls} == {server.device}
 
 
-def test_two_devices_serve_two_instances(server: Server) -> None:
-    server.deploy("pair", SLEEP, accelerator="opencl")
+def test_two_devices_serve_two_instances(twin: Server) -> None:
+    twin.deploy("pair", SLEEP, accelerator="opencl")
     with ThreadPoolExecutor(2) as pool:
-        assert {a.result for a in pool.map(lambda _: server.call("pair", 1.0), range(2))} <= {
+        assert {a.result for a in pool.map(lambda _: twin.call("pair", 1.0), range(2))} <= {
             "opencl:intel:0",
             "opencl:twin:0",
         }

@@ -19,7 +19,7 @@ def quiet(server: Server) -> None:
 
 def test_fifty_sequential_and_eight_concurrent(own_server: Server) -> None:
     server = own_server
-    server.deploy("work", FUNCTION, accelerator="opencl:cpu", idle_timeout=0.2)
+    server.deploy("work", FUNCTION, accelerator=own_server.device, idle_timeout=0.2)
     server.deploy("free", FUNCTION, idle_timeout=0.2)
     server.call("work")
     server.call("free")
@@ -42,7 +42,7 @@ def test_fifty_sequential_and_eight_concurrent(own_server: Server) -> None:
 
 def test_the_agent_is_killed(own_server: Server) -> None:
     server = own_server
-    server.deploy("work", FUNCTION, accelerator="opencl:cpu")
+    server.deploy("work", FUNCTION, accelerator=own_server.device)
     server.deploy("busy", "import time\ndef handler(event, context):\n    time.sleep(1000)\n", timeout=2000)
     server.call("work")
     with ThreadPoolExecutor() as pool:
@@ -57,7 +57,7 @@ def test_the_agent_is_killed(own_server: Server) -> None:
 
 
 def test_sigterm_ends_everything(own_server: Server) -> None:
-    own_server.deploy("work", FUNCTION, accelerator="opencl:cpu")
+    own_server.deploy("work", FUNCTION, accelerator=own_server.device)
     own_server.call("work")
     children = own_server.children()
     own_server.stop()
@@ -66,13 +66,10 @@ def test_sigterm_ends_everything(own_server: Server) -> None:
     assert not (own_server.home / "run" / "gateway.json").exists()
 
 
-def test_a_second_server_on_the_same_directory_is_refused(own_server: Server, twin_binaries: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, str(root / "tests/doubles/server.py"), str(own_server.home), str(twin_binaries)]
-    second = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert second.returncode != 0 and "runs on" in second.stderr
+def test_a_second_server_on_the_same_directory_is_refused(own_server: Server) -> None:
+    command = [sys.executable, "-m", "kasoku.cli", "up", "--port", "0", "--home", str(own_server.home)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 1 and "runs on" in second.stderr
 
 
 def alive(pid: int) -> bool:
