@@ -71,6 +71,10 @@ class Controller:
         member.start_timings = {}
         try:
             outcome = await instance.invoke(invocation)
+        except PlatformError:
+            if self._closing:
+                raise _closed() from None
+            raise
         finally:
             self._give_back(member)
         return Served(
@@ -96,11 +100,11 @@ class Controller:
         return list(self._members.values())
 
     async def close(self) -> None:
-        """End everything; when this returns no process is left."""
+        """End everything; when this returns no process is left. May be called again."""
         self._closing = True
         self._clock.cancel()
         for pool in self.pools.values():
-            while pool.fail_ticket(PlatformError("ServiceException", "the server is shutting down")):
+            while pool.fail_ticket(_closed()):
                 pass
         for member in list(self._members.values()):
             self._end(member, "the server is shutting down")
@@ -109,7 +113,7 @@ class Controller:
 
     def _pool(self, function: FunctionVersion) -> Pool:
         if self._closing:
-            raise PlatformError("ServiceException", "the server is shutting down")
+            raise _closed()
         pool = self.pools.get(function.version)
         if pool is None:
             pool = self.pools[function.version] = Pool(function)
@@ -349,6 +353,10 @@ class Controller:
                 )
                 pool.fail_ticket(PlatformError("TooManyRequestsException", waited))
             self._reconcile(pool)
+
+
+def _closed() -> PlatformError:
+    return PlatformError("ServiceException", "the server is shutting down; try again when it is back")
 
 
 def _refusal(selector: str) -> PlatformError:

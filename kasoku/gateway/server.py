@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,9 @@ from kasoku.node.layers import LayerSource
 from kasoku.node.native import Native
 from kasoku.node.site import Site
 from kasoku.sdk.errors import KasokuError
+
+DRAIN_SECONDS = 5.0
+"""How long running requests may take to finish once the server has been told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,22 @@ async def serve(options: ServerOptions, layers: LayerSource, ready: Callable[[st
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn raises a signal again once it has stopped serving, which would end the process with instances running."""
+    """Uvicorn, but for its end: it raises a signal again once it has stopped serving, which would end the process with
+    instances running; and it cancels requests that take too long, whose callers would not be told why."""
+
+    def __init__(self, config: uvicorn.Config, platform: Platform) -> None:
+        super().__init__(config)
+        self._platform = platform
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while self.server_state.tasks and not self.force_exit and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        # What still runs ends with its instance; its caller gets an error that says so.
+        await self._platform.controller.close()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -74,9 +93,9 @@ async def _run(
 ) -> None:
     app = make_app(platform, options.allow_hosts)
     config = uvicorn.Config(
-        app, lifespan="off", access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=5
+        app, lifespan="off", access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=2
     )
-    server = _Server(config)
+    server = _Server(config, platform)
     serving = asyncio.create_task(server.serve([listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)

@@ -249,6 +249,9 @@ class Instance:
 
     async def _explain(self, request_id: str, what: str) -> FunctionFailed | PlatformError:
         """Why the runner's channel ended: what the VM's end says, or that the runner itself broke off."""
+        if self._stopping is not None:
+            await self._stopping
+            return PlatformError("ServiceException", f"the instance was ended: {self.ended.result()}")
         if self._vm is None:
             await self.stop("failed to start")
             return PlatformError("ServiceException", f"an instance cannot be started: {what}")

@@ -7,6 +7,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
+from kasoku.sdk.errors import ServiceError
 from tests.conftest import Server, descendants, eventually
 
 FUNCTION = "import os\ndef handler(event, context):\n    return [event, os.getpid()]\n"
@@ -66,6 +69,16 @@ def test_sigterm_ends_everything(own_server: Server) -> None:
     assert not (own_server.home / "run" / "gateway.json").exists()
 
 
+def test_sigterm_tells_those_who_wait(own_server: Server) -> None:
+    own_server.deploy("busy", "import time\ndef handler(event, context):\n    time.sleep(1000)\n", timeout=2000)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(own_server.call, "busy")
+        eventually(lambda: any(i["state"] == "busy" for i in own_server.instances()), "busy")
+        own_server.stop()
+        with pytest.raises(ServiceError, match="shutting down"):
+            waiting.result()
+
+
 def test_a_second_server_on_the_same_directory_is_refused(own_server: Server) -> None:
     command = [sys.executable, "-m", "kasoku.cli", "up", "--port", "0", "--home", str(own_server.home)]
     second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -82,7 +95,7 @@ def alive(pid: int) -> bool:
 def locked(home: Path) -> list[str]:
     """Devices whose lock is held."""
     held: list[str] = []
-    for path in (home / "run" / "leases").iterdir():
+    for path in (home / "run" / "leases").glob("*.lock"):
         with path.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
