@@ -68,7 +68,7 @@ impl<'s> Command<'s> {
     /// Posts the command: no answer.
     pub fn post(self) -> Result<(), crate::Gone> {
         let session = self.session;
-        session.submit(self)
+        session.submit(self).map(|_| ())
     }
 
     /// Submits the command, which will be answered.

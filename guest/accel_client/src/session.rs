@@ -30,6 +30,8 @@ pub struct Full;
 
 /// Polling budget until [`Session::set_poll_ns`] says otherwise.
 const POLL_NS: u32 = 20_000;
+/// Further budget when the broker has to be woken: about what that takes.
+const WAKE_NS: u32 = 60_000;
 /// Payload ranges that may wait for reclaim before a submission looks after them.
 const RECLAIM_AT: usize = 128;
 
@@ -62,6 +64,8 @@ pub struct Call<'s> {
     session: &'s Session,
     slot: u32,
     sequence: u32,
+    /// The broker slept: its answer takes a wake-up longer.
+    rang: bool,
 }
 
 impl Call<'_> {
@@ -69,7 +73,9 @@ impl Call<'_> {
     pub fn wait(self) -> Result<Answer, Gone> {
         let session = self.session;
         let answered = || session.shared.reply_sequence(self.slot) == self.sequence;
-        let poll_ns = session.poll_ns.load(Ordering::Relaxed);
+        // A guest that sleeps while the broker wakes up lets the broker fall asleep again before the next command comes:
+        // both would pay a wake-up for every call from then on.
+        let poll_ns = session.poll_ns.load(Ordering::Relaxed) + if self.rang { WAKE_NS } else { 0 };
         let result = session.parking.wait(&session.shared, &*session.transport, poll_ns, false, answered);
         let answer = session.shared.answer(self.slot);
         session.slots.release(self.slot);
@@ -165,12 +171,12 @@ impl Session {
         command.descriptor.flags |= FLAG_REPLY;
         command.descriptor.reply_slot = slot;
         command.descriptor.reply_sequence = sequence;
-        self.submit(command).inspect_err(|_| self.slots.release(slot))?;
-        Ok(Call { session: self, slot, sequence })
+        let rang = self.submit(command).inspect_err(|_| self.slots.release(slot))?;
+        Ok(Call { session: self, slot, sequence, rang })
     }
 
-    /// Publishes `command`; its payload is taken back once the broker has read it.
-    pub(crate) fn submit(&self, mut command: Command<'_>) -> Result<(), Gone> {
+    /// Publishes `command`; its payload is taken back once the broker has read it. Tells whether the broker slept.
+    pub(crate) fn submit(&self, mut command: Command<'_>) -> Result<bool, Gone> {
         self.check()?;
         debug_assert!(command.descriptor.flags & FLAG_BLOCKING == 0 || command.descriptor.flags & FLAG_REPLY != 0);
         let mut ring = self.ring.lock();
@@ -188,10 +194,11 @@ impl Session {
         // Pairs with the broker's "flag up, then look at tail again".
         fence(Ordering::SeqCst);
         let parked = self.shared.broker_parked();
-        if parked.load(Ordering::Relaxed) != 0 && parked.swap(0, Ordering::SeqCst) == 1 {
+        let slept = parked.load(Ordering::Relaxed) != 0 && parked.swap(0, Ordering::SeqCst) == 1;
+        if slept {
             self.transport.ring_doorbell();
         }
-        Ok(())
+        Ok(slept)
     }
 
     fn wait_for_space(&self, ring: &mut Ring) -> Result<(), Gone> {
