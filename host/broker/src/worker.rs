@@ -72,6 +72,7 @@ fn serve(
     let (serving, _) = jail::needs_of(&options.runtime);
     let closed = started.and_then(|server| {
         server.start(&failed);
+        jail::crash_plainly();
         jail::close(serving).map_err(|error| error.to_string())
     });
     if let Err(error) = closed {

@@ -97,6 +97,15 @@ pub fn confine_files(view: &View) -> Result<bool, Error> {
     Ok(view.restrict()?)
 }
 
+/// Takes the handlers off that compilers install for crashes: they print where the compiler crashed, which is of no use to
+/// anybody here, and hide which signal it was. (The one for arithmetic faults stays: PoCL's makes a division by zero harmless.)
+pub fn crash_plainly() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGABRT, libc::SIGSYS, libc::SIGTRAP] {
+        // SAFETY: the default action, for signals that no code of ours handles.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// What a process needs after its driver is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {

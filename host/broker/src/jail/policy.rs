@@ -52,7 +52,6 @@ pub const SERVE: &[Rule] = &[
     allow_values(libc::SYS_prctl, 0, &[PR_SET_NAME], "threads' names"),
     allow(libc::SYS_sigaltstack, "stacks for crash handlers of threads"),
     allow(libc::SYS_rt_sigprocmask, "start and end of a thread"),
-    allow(libc::SYS_rt_sigaction, "crash handlers of compilers"),
     allow(libc::SYS_rt_sigreturn, "end of a signal handler"),
     allow(libc::SYS_restart_syscall, "sleeping after a stop"),
     allow(libc::SYS_clock_gettime, "times of events where the vDSO has no clock"),
@@ -70,6 +69,7 @@ pub const SERVE: &[Rule] = &[
 
 /// Also for reading and writing files, as far as the file rules go.
 pub const FILES: &[Rule] = &[
+    allow(libc::SYS_rt_sigaction, "signals of compilers and of the programs that they start"),
     allow(libc::SYS_open, "the runtime's own files and its scratch directory"),
     allow(libc::SYS_openat, "the runtime's own files and its scratch directory"),
     allow(libc::SYS_stat, "looking for files"),
@@ -151,25 +151,32 @@ pub const REFUSED: &[Refusal] = &[
     },
 ];
 
-/// Files, for a process that has no business with any.
-pub const NO_FILES: &[Refusal] = &[Refusal {
-    errno: libc::EACCES,
-    calls: &[
-        libc::SYS_open,
-        libc::SYS_openat,
-        libc::SYS_stat,
-        libc::SYS_lstat,
-        libc::SYS_newfstatat,
-        libc::SYS_statx,
-        libc::SYS_access,
-        libc::SYS_faccessat,
-        libc::SYS_faccessat2,
-        libc::SYS_readlink,
-        libc::SYS_getcwd,
-        libc::SYS_prlimit64,
-    ],
-    reason: "drivers look for configuration files at every call, and live without",
-}];
+/// Files, for a process that has no business with any, and handlers of signals.
+pub const NO_FILES: &[Refusal] = &[
+    Refusal {
+        errno: libc::EPERM,
+        calls: &[libc::SYS_rt_sigaction],
+        reason: "compilers would put back their crash handlers",
+    },
+    Refusal {
+        errno: libc::EACCES,
+        calls: &[
+            libc::SYS_open,
+            libc::SYS_openat,
+            libc::SYS_stat,
+            libc::SYS_lstat,
+            libc::SYS_newfstatat,
+            libc::SYS_statx,
+            libc::SYS_access,
+            libc::SYS_faccessat,
+            libc::SYS_faccessat2,
+            libc::SYS_readlink,
+            libc::SYS_getcwd,
+            libc::SYS_prlimit64,
+        ],
+        reason: "drivers look for configuration files at every call, and live without",
+    },
+];
 
 #[cfg(test)]
 mod tests {
