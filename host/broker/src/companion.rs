@@ -48,24 +48,19 @@ struct Waiting {
 }
 
 impl Companion {
-    /// Starts listening; `link` leads to the supervisor.
-    pub fn start(link: Link) -> Arc<Self> {
+    /// Starts listening; `link` leads to the supervisor, and `gone` is called when that has ended.
+    pub fn start(link: Link, gone: impl FnOnce() + Send + 'static) -> Arc<Self> {
         let companion = Arc::new(Self { link, waiting: Mutex::default(), arrived: Condvar::new() });
         let listener = Arc::clone(&companion);
-        std::thread::spawn(move || listener.listen());
+        std::thread::spawn(move || {
+            listener.listen();
+            gone();
+        });
         companion
     }
 
     pub fn link(&self) -> &Link {
         &self.link
-    }
-
-    /// Returns when the supervisor is gone.
-    pub fn wait_for_end(&self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        while !waiting.gone {
-            waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
     }
 
     /// Compiles in another process; blocks.

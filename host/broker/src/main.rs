@@ -46,8 +46,8 @@ fn main() -> ExitCode {
         },
         Ok(Action::Serve(options)) => ExitCode::from(supervisor::serve(&options)),
         // Jailed processes leave without running destructors of drivers.
-        Ok(Action::Worker(options)) => leave(worker::run(&options)),
-        Ok(Action::Compile(options)) => leave(compile::run(&options)),
+        Ok(Action::Worker(options)) => process::leave(worker::run(&options)),
+        Ok(Action::Compile(options)) => process::leave(compile::run(&options)),
         Err(error) => fail(&error.to_string()),
     }
 }
@@ -55,9 +55,4 @@ fn main() -> ExitCode {
 fn fail(message: &str) -> ExitCode {
     eprintln!("kasoku-broker: {message}");
     ExitCode::FAILURE
-}
-
-fn leave(code: u8) -> ! {
-    // SAFETY: ends the process at once.
-    unsafe { libc::_exit(code.into()) }
 }

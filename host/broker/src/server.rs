@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 /// Most threads: one for each caller that can wait, and one that leads.
 const MAX_THREADS: usize = REPLY_SLOTS as usize + 1;
-/// Threads that are there from the start, so that the first wait need not make one.
-const FIRST_THREADS: usize = 2;
+/// Stack of a thread, bytes: as the first thread's usually is. Implementations run kernels on the thread that waits for them.
+const STACK: usize = 8 << 20;
 
 /// A session being served.
 pub struct Server<B: Backend> {
@@ -83,11 +83,12 @@ impl<B: Backend> Server<B> {
         }))
     }
 
-    /// Starts the first threads; they serve until the process ends. `failed` is told when serving cannot go on.
-    pub fn start(self: &Arc<Self>, failed: &Failed) {
-        for _ in 0..FIRST_THREADS {
-            self.add_thread(failed);
-        }
+    /// Serves until serving cannot go on; `failed` is told when it ends in another thread. To be called by the thread that
+    /// opened the device: in Intel's runtime that one takes part in running kernels, others must wake a worker first.
+    pub fn serve_here(self: &Arc<Self>, failed: &Failed) -> ServeError {
+        self.threads.fetch_add(1, Ordering::Relaxed);
+        self.idle.fetch_add(1, Ordering::Relaxed);
+        self.run(failed)
     }
 
     fn add_thread(self: &Arc<Self>, failed: &Failed) -> bool {
@@ -97,11 +98,7 @@ impl<B: Backend> Server<B> {
         }
         let (server, failed) = (Arc::clone(self), Arc::clone(failed));
         self.idle.fetch_add(1, Ordering::Relaxed);
-        let started = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
-            if let Err(error) = server.run(&failed) {
-                failed(error);
-            }
-        });
+        let started = std::thread::Builder::new().stack_size(STACK).spawn(move || failed(server.run(&failed)));
         if started.is_err() {
             self.idle.fetch_sub(1, Ordering::Relaxed);
             self.threads.fetch_sub(1, Ordering::Relaxed);
@@ -109,13 +106,17 @@ impl<B: Backend> Server<B> {
         started.is_ok()
     }
 
-    fn run(self: &Arc<Self>, failed: &Failed) -> Result<(), ServeError> {
+    fn run(self: &Arc<Self>, failed: &Failed) -> ServeError {
         loop {
-            self.sleep()?;
+            if let Err(error) = self.sleep() {
+                return error;
+            }
             // When another thread leads it looks at the ring once more after it has raised `broker_parked`: nothing is lost.
             let Ok(engine) = self.try_lead() else { continue };
             self.idle.fetch_sub(1, Ordering::Relaxed);
-            self.serve(engine, failed)?;
+            if let Err(error) = self.serve(engine, failed) {
+                return error;
+            }
             self.idle.fetch_add(1, Ordering::Relaxed);
         }
     }

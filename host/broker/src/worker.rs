@@ -2,12 +2,12 @@
 use crate::cli::ChildOptions;
 use crate::companion::Companion;
 use crate::engine::Engine;
-use crate::jail::{self, Limits, View, Walls};
+use crate::jail::{self, Limits, View};
 use crate::link::{self, Link, Message};
 use crate::memory::Memory;
-use crate::process::close_on_exec;
+use crate::process::{close_on_exec, leave};
 use crate::server::{Failed, Server};
-use kasoku_backend_opencl::{Library, OpenCl, entries};
+use kasoku_backend_opencl::{DeviceEntry, Library, OpenCl, entries};
 use serde_json::json;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
@@ -21,76 +21,76 @@ pub fn run(options: &ChildOptions) -> u8 {
     // SAFETY: the supervisor passed these descriptors to this program, which owns them from here on.
     let own = |number| unsafe { OwnedFd::from_raw_fd(number) };
     let link = Link::new(own(options.link));
-    let companion = match serve(options, own(options.memory), own(options.doorbell), own(options.wake), link) {
-        Ok(companion) => companion,
-        Err((link, error)) => {
+    let start = Instant::now();
+    let opened = match open(options, &own(options.memory)) {
+        Ok(opened) => opened,
+        Err(error) => {
             let _ = link.send(&Message::new(link::FAILED, 0), error.as_bytes(), &[]);
             return 1;
         }
     };
-    companion.wait_for_end();
-    0
-}
-
-type Failure = (Link, String);
-
-fn serve(
-    options: &ChildOptions,
-    memory: OwnedFd,
-    doorbell: OwnedFd,
-    wake: OwnedFd,
-    link: Link,
-) -> Result<Arc<Companion>, Failure> {
-    let start = Instant::now();
-    let opened = || -> Result<_, String> {
-        let text = |error: &dyn core::fmt::Display| error.to_string();
-        jail::begin(options.uid, LIMITS).map_err(|error| text(&error))?;
-        let view = View::of(&options.runtime, &options.library, &options.scratch);
-        std::env::set_current_dir(view.directory()).map_err(|error| text(&error))?;
-        line_buffer_output();
-        let memory = Memory::map(&memory).map_err(|error| text(&error))?;
-        let library = Library::open(&options.library).map_err(|error| text(&error))?;
-        let landlock = jail::confine_files(&view).map_err(|error| text(&error))?;
-        let platform = library.platform().map_err(|error| text(&error))?;
-        let backend = OpenCl::open(platform, &[options.device]).map_err(|error| text(&error))?;
-        let entry = entries(&platform).into_iter().find(|entry| entry.index == options.device);
-        let entry = entry.ok_or("the device is gone")?;
-        Ok((Arc::new(memory), Arc::new(backend), entry, Walls { landlock, uid: options.uid }))
-    };
-    let (memory, backend, entry, walls) = match opened() {
-        Ok(opened) => opened,
-        Err(error) => return Err((link, error)),
-    };
-    let companion = Companion::start(link);
-    let device_memory = options.device_memory_mib.map_or(entry.memory_bytes, |mib| mib << 20);
-    let engine = Engine::new(Arc::clone(&backend), Arc::clone(&memory), Arc::clone(&companion), device_memory);
+    // Nobody is left to serve for when the supervisor is gone.
+    let companion = Companion::start(link, || leave(0));
     let speaker = Arc::clone(&companion);
     let failed: Failed = Arc::new(move |error| {
         let _ = speaker.link().send(&Message::new(link::FAILED, 0), error.to_string().as_bytes(), &[]);
     });
-    let started = Server::new(engine, &*backend, memory, doorbell, wake).map_err(|error| error.to_string());
+    let device_memory = options.device_memory_mib.map_or(opened.entry.memory_bytes, |mib| mib << 20);
+    let engine =
+        Engine::new(Arc::clone(&opened.backend), Arc::clone(&opened.memory), Arc::clone(&companion), device_memory);
+    let (doorbell, wake) = (own(options.doorbell), own(options.wake));
+    let server = match Server::new(engine, &*opened.backend, Arc::clone(&opened.memory), doorbell, wake) {
+        Ok(server) => server,
+        Err(error) => {
+            failed(error);
+            return 1;
+        }
+    };
+    jail::crash_plainly();
     let (serving, _) = jail::needs_of(&options.runtime);
-    let closed = started.and_then(|server| {
-        server.start(&failed);
-        jail::crash_plainly();
-        jail::close(serving).map_err(|error| error.to_string())
-    });
-    if let Err(error) = closed {
-        let _ = companion.link().send(&Message::new(link::FAILED, 0), error.as_bytes(), &[]);
-        return Ok(companion);
+    if let Err(error) = jail::close(serving) {
+        let _ = companion.link().send(&Message::new(link::FAILED, 0), error.to_string().as_bytes(), &[]);
+        return 1;
     }
+    let entry = &opened.entry;
     let report = json!({
         "identity": format!("{}|{}|{}|{}", options.runtime, entry.name, entry.driver_version, entry.version),
         "device": entry.name,
         "kind": entry.kind,
         "memory_bytes": device_memory,
         "start_ms": start.elapsed().as_secs_f64() * 1e3,
-        "landlock": walls.landlock,
-        "uid": walls.uid,
+        "landlock": opened.landlock,
+        "uid": options.uid,
         "jail": format!("{serving:?}").to_lowercase(),
     });
     let _ = companion.link().send(&Message::new(link::READY, 0), report.to_string().as_bytes(), &[]);
-    Ok(companion)
+    failed(server.serve_here(&failed));
+    1
+}
+
+/// The device, ready, with its files closed off.
+struct Opened {
+    memory: Arc<Memory>,
+    backend: Arc<OpenCl>,
+    entry: DeviceEntry,
+    /// The kernel enforces the file rules.
+    landlock: bool,
+}
+
+fn open(options: &ChildOptions, memory: &OwnedFd) -> Result<Opened, String> {
+    let text = |error: &dyn core::fmt::Display| error.to_string();
+    jail::begin(options.uid, LIMITS).map_err(|error| text(&error))?;
+    let view = View::of(&options.runtime, &options.library, &options.scratch);
+    std::env::set_current_dir(view.directory()).map_err(|error| text(&error))?;
+    line_buffer_output();
+    let memory = Memory::map(memory).map_err(|error| text(&error))?;
+    let library = Library::open(&options.library).map_err(|error| text(&error))?;
+    let landlock = jail::confine_files(&view).map_err(|error| text(&error))?;
+    let platform = library.platform().map_err(|error| text(&error))?;
+    let backend = OpenCl::open(platform, &[options.device]).map_err(|error| text(&error))?;
+    let entry = entries(&platform).into_iter().find(|entry| entry.index == options.device);
+    let entry = entry.ok_or("the device is gone")?;
+    Ok(Opened { memory: Arc::new(memory), backend: Arc::new(backend), entry, landlock })
 }
 
 /// Kernel printf goes through the C library, whose output to a pipe would stay in a buffer until the end.

@@ -23,15 +23,6 @@ pub struct Limits {
     pub address_space: u64,
 }
 
-/// How far the walls stand; reported to whoever asked for the lease.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Walls {
-    /// The kernel enforces the file rules.
-    pub landlock: bool,
-    /// The user that the process became; 0 = it stayed who it was.
-    pub uid: u32,
-}
-
 /// Why a process could not be jailed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -277,7 +277,7 @@ impl Guest {
     /// Waits for an answer as a guest does: polls, then sleeps on the wake-up. `None` when the broker is lost.
     pub fn wait_reply(&self, slot: u32, sequence: u32) -> Option<Reply> {
         let deadline = Instant::now() + PATIENCE;
-        let poll_until = Instant::now() + Duration::from_micros(50);
+        let poll_until = Instant::now() + Duration::from_micros(20);
         loop {
             if let Some(reply) = self.reply(slot, sequence) {
                 return Some(reply);
