@@ -29,6 +29,8 @@ pub trait Dynamic: Send + Sync {
 
 pub struct Directory {
     dynamic: Option<Arc<dyn Dynamic>>,
+    /// What the lower layer says of its size.
+    lower_size: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -80,13 +82,13 @@ impl What {
 impl Directory {
     /// An empty directory in memory.
     pub fn empty() -> Directory {
-        Self::over(Vec::new())
+        Self::over(Vec::new(), None)
     }
 
-    /// The union of directories of lower layers, top first.
-    pub fn over(lowers: Vec<Arc<dyn Lower>>) -> Directory {
+    /// The union of directories of lower layers, top first, and the size of the topmost.
+    pub fn over(lowers: Vec<Arc<dyn Lower>>, lower_size: Option<u64>) -> Directory {
         let complete = lowers.is_empty();
-        Directory { dynamic: None, state: Mutex::new(State { lowers, complete, ..State::default() }) }
+        Directory { dynamic: None, lower_size, state: Mutex::new(State { lowers, complete, ..State::default() }) }
     }
 
     /// A directory with generated children.
@@ -103,9 +105,12 @@ impl Directory {
         self.dynamic.is_some()
     }
 
-    /// `st_size`, as tmpfs computes it.
+    /// `st_size`: the lower layer's, or as tmpfs computes it.
     pub fn size(&self) -> u64 {
         const PER_ENTRY: u64 = 20;
+        if let Some(size) = self.lower_size {
+            return size;
+        }
         let state = self.state.lock();
         (2 + (state.children.len() - state.absent) as u64) * PER_ENTRY
     }

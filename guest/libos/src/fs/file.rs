@@ -14,8 +14,8 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU32, Ordering};
 use linux_raw_sys::general::{
-    O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_NOCTTY, O_NONBLOCK, O_PATH, O_RDONLY,
-    O_RDWR, O_TRUNC, O_WRONLY, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET,
+    F_GETPIPE_SZ, F_SETPIPE_SZ, O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECT, O_EXCL, O_NOATIME, O_NOCTTY,
+    O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET,
 };
 
 bitflags::bitflags! {
@@ -133,8 +133,8 @@ pub trait File: Send + Sync + Any {
 
     /// The `fcntl` commands that only some files know (pipe sizes, seals).
     fn fcntl(&self, open: &OpenFile, command: u32, argument: u64) -> Result<usize> {
-        let _ = (open, command, argument);
-        Err(Errno::EINVAL)
+        let _ = (open, argument);
+        Err(if matches!(command, F_SETPIPE_SZ | F_GETPIPE_SZ) { Errno::EBADF } else { Errno::EINVAL })
     }
 
     /// What `mmap` of the file takes its pages from.

@@ -10,8 +10,11 @@ use crate::user::{Reader, Writer};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use kasoku_abi::Gpa;
-use linux_raw_sys::general::{F_ADD_SEALS, F_GET_SEALS, O_NOATIME, SEEK_DATA, SEEK_HOLE};
+use linux_raw_sys::general::{F_ADD_SEALS, F_GET_SEALS, F_GETPIPE_SZ, F_SETPIPE_SZ, O_NOATIME, SEEK_DATA, SEEK_HOLE};
 use linux_raw_sys::ioctl::FIONREAD;
+
+/// F_SEAL_* that exist.
+const ALL_SEALS: u64 = 0x3f;
 
 /// An entry that was opened.
 pub struct TreeFile {
@@ -123,12 +126,13 @@ impl File for TreeFile {
     }
 
     fn fcntl(&self, open: &OpenFile, command: u32, argument: u64) -> Result<usize> {
-        let data = self.entry.node.data().ok_or(Errno::EINVAL)?;
-        match command {
-            F_GET_SEALS => Ok(data.seals() as usize),
-            F_ADD_SEALS if argument & !0x3f != 0 => Err(Errno::EINVAL),
-            F_ADD_SEALS if !open.writable() => Err(Errno::EPERM),
-            F_ADD_SEALS => data.add_seals(argument as u32).map(|()| 0),
+        let data = self.entry.node.data();
+        match (command, data) {
+            (F_SETPIPE_SZ | F_GETPIPE_SZ, _) => Err(Errno::EBADF),
+            (F_GET_SEALS, Some(data)) => Ok(data.seals() as usize),
+            (F_ADD_SEALS, _) if !open.writable() => Err(Errno::EPERM),
+            (F_ADD_SEALS, _) if argument & !ALL_SEALS != 0 => Err(Errno::EINVAL),
+            (F_ADD_SEALS, Some(data)) => data.add_seals(argument as u32).map(|()| 0),
             _ => Err(Errno::EINVAL),
         }
     }

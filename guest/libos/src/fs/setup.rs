@@ -63,6 +63,8 @@ pub fn build(plan: Plan) -> Result<Arc<Entry>> {
             Err(errno) => crate::console!("kasoku: a layer cannot be read: {errno:?}"),
         }
     }
+    // Of a host's root these are another machine's business: the guest gets its own.
+    let over_host = plan.host.iter().any(|mount| mount.path == b"/");
     let (at_root, elsewhere): (Vec<_>, Vec<_>) = plan.host.into_iter().partition(|mount| mount.path == b"/");
     for mount in at_root {
         match HostFile::root(mount.window, mount.root) {
@@ -75,7 +77,7 @@ pub fn build(plan: Plan) -> Result<Arc<Entry>> {
     MOUNTS.lock().push((b"/".to_vec(), root_mount));
 
     for (name, source, mode) in [("tmp", FsType::Tmpfs, 0o1777), ("run", FsType::Tmpfs, 0o755)] {
-        if find(&root, name.as_bytes())?.is_none() {
+        if over_host || find(&root, name.as_bytes())?.is_none() {
             mount_node(&root, name, dev::empty(source, "tmpfs", mode))?;
         }
     }

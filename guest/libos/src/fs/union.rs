@@ -35,11 +35,11 @@ pub fn find(lowers: &[Arc<dyn Lower>], mount: &Arc<Mount>, name: &[u8]) -> Resul
         if let Some(found) = lower.find(name)? {
             let attributes = found.attributes()?;
             if attributes.kind != Kind::Directory {
-                return if top.is_none() {
-                    over(found, &attributes, mount).map(Some)
-                } else {
-                    break_off(directories, top, mount)
-                };
+                // It hides whatever lies below; a directory above it is merged with nothing of it.
+                if top.is_none() {
+                    return over(found, &attributes, mount).map(Some);
+                }
+                break;
             }
             let last = is_opaque(&found)?;
             directories.push(found);
@@ -56,15 +56,7 @@ pub fn find(lowers: &[Arc<dyn Lower>], mount: &Arc<Mount>, name: &[u8]) -> Resul
             }
         }
     }
-    break_off(directories, top, mount)
-}
-
-fn break_off(
-    directories: Vec<Arc<dyn Lower>>,
-    top: Option<Attributes>,
-    mount: &Arc<Mount>,
-) -> Result<Option<Arc<Node>>> {
-    Ok(top.map(|top| Node::over_lower(mount, Content::Directory(Directory::over(directories)), &top)))
+    Ok(top.map(|top| Node::over_lower(mount, Content::Directory(Directory::over(directories, Some(top.size))), &top)))
 }
 
 /// The node over one lower file that is not a directory.
@@ -117,9 +109,10 @@ pub fn root(lowers: Vec<Arc<dyn Lower>>, mount: &Arc<Mount>) -> Result<Arc<Node>
             break;
         }
     }
-    let content = Content::Directory(Directory::over(used.clone()));
-    match used.first() {
-        Some(top) => Ok(Node::over_lower(mount, content, &top.attributes()?)),
-        None => Ok(Node::system(mount, content, Kind::Directory, 0o755, fresh_inode())),
-    }
+    let Some(top) = used.first().map(|top| top.attributes()).transpose()? else {
+        let content = Content::Directory(Directory::empty());
+        return Ok(Node::system(mount, content, Kind::Directory, 0o755, fresh_inode()));
+    };
+    let content = Content::Directory(Directory::over(used, Some(top.size)));
+    Ok(Node::over_lower(mount, content, &top))
 }

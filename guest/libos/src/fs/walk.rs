@@ -105,7 +105,6 @@ impl<'a> Walk<'a> {
             let last = match name {
                 b"." => Last::Dot,
                 b".." => Last::DotDot,
-                _ if name.len() > NAME_MAX => return Err(Errno::ENAMETOOLONG),
                 _ => Last::Name(name),
             };
             let parent = Parent { directory: at, last, slash: !after.is_empty() };
@@ -140,6 +139,9 @@ impl<'a> Walk<'a> {
 
     /// The child of that name, links not followed.
     pub fn child(&self, at: &Arc<Entry>, name: &[u8]) -> Result<Option<Arc<Entry>>> {
+        if name.len() > NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
         let child = at.node.directory()?.find(at, name)?;
         if let Some(child) = &child {
             self.check_crossing(at, child)?;

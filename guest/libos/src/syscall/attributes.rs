@@ -173,7 +173,13 @@ pub fn fallocate(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         return Err(Errno::EINVAL);
     }
     let (offset, len) = (offset as u64, len as u64);
-    if mode & !(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE) != 0 || mode == FALLOC_FL_PUNCH_HOLE {
+    let known = FALLOC_FL_KEEP_SIZE
+        | FALLOC_FL_PUNCH_HOLE
+        | FALLOC_FL_COLLAPSE_RANGE
+        | FALLOC_FL_ZERO_RANGE
+        | FALLOC_FL_INSERT_RANGE
+        | FALLOC_FL_UNSHARE_RANGE;
+    if mode & !known != 0 || mode == FALLOC_FL_PUNCH_HOLE {
         return Err(Errno::EOPNOTSUPP);
     }
     if !open.writable() {
@@ -183,7 +189,10 @@ pub fn fallocate(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         Some(file) => &file.entry().node,
         None => return Err(if open.file().stat()?.kind == Kind::Fifo { Errno::ESPIPE } else { Errno::ENODEV }),
     };
-    let data = node.data().ok_or(Errno::ENODEV)?;
+    let data = node.data().ok_or(if node.kind == Kind::Fifo { Errno::ESPIPE } else { Errno::ENODEV })?;
+    if mode & !(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE) != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
     if mode & FALLOC_FL_PUNCH_HOLE != 0 {
         data.punch(offset, len)?;
     } else {

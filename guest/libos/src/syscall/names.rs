@@ -68,11 +68,14 @@ pub fn renameat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 
 pub fn renameat2(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let [old_descriptor, old_path, new_descriptor, new_path, flags, _] = *args;
-    let (old_path, new_path) = (read_path(old_path)?, read_path(new_path)?);
+    rename::check_flags(flags as u32)?;
+    // The old path is walked before the new one is even read: its errors come first.
+    let old_path = read_path(old_path)?;
     let fs = context(ctx);
     let caller = caller(ctx);
     let mut walk = Walk::new(&fs.root, &caller);
     let from = walk.parent(&start(ctx, &fs, old_descriptor as i32, &old_path)?, &old_path)?;
+    let new_path = read_path(new_path)?;
     let to = walk.parent(&start(ctx, &fs, new_descriptor as i32, &new_path)?, &new_path)?;
     rename::rename(&mut walk, &from, &to, flags as u32).map(|()| 0)
 }
@@ -88,7 +91,12 @@ pub fn mknodat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         0 => Some(Kind::Regular),
         _ => Kind::from_mode(mode),
     };
-    let kind = kind.ok_or(Errno::EINVAL)?;
+    // Before the path is looked at, as on Linux.
+    let kind = match kind {
+        Some(Kind::Directory) => return Err(Errno::EPERM),
+        None | Some(Kind::Symlink) => return Err(Errno::EINVAL),
+        Some(kind) => kind,
+    };
     with_parent(ctx, descriptor, path, |walk, parent, fs| {
         make::special(walk, parent, kind, mode & 0o7777 & !fs.umask, device)
     })

@@ -38,6 +38,7 @@ fn open_with(
     mode: u32,
     resolve: Resolve,
 ) -> Result<usize> {
+    open::check_flags(flags)?;
     let path = read_path(address)?;
     let fs = context(ctx);
     let start = start(ctx, &fs, descriptor as i32, &path)?;

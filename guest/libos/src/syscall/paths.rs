@@ -21,9 +21,10 @@ pub fn real_caller(ctx: &Context<'_>) -> Caller {
     Caller { uid: credentials.uid, gid: credentials.gid, groups: credentials.groups.clone() }
 }
 
-/// A path argument: EFAULT, ENAMETOOLONG.
+/// A path argument: EFAULT, ENAMETOOLONG, and ENOENT for the empty one (before anything else is looked at).
 pub fn read_path(address: u64) -> Result<Vec<u8>> {
-    user::read_c_string(address, PATH_MAX)
+    let path = user::read_c_string(address, PATH_MAX)?;
+    if path.is_empty() { Err(Errno::ENOENT) } else { Ok(path) }
 }
 
 /// Working directory, root and umask of the caller.
@@ -83,8 +84,12 @@ pub fn find_as(
 ) -> Result<Target> {
     let descriptor = descriptor as i32;
     let empty_allowed = flags & u64::from(AT_EMPTY_PATH) != 0;
-    let path = if empty_allowed && address == 0 { Vec::new() } else { read_path(address)? };
-    if path.is_empty() && empty_allowed {
+    let path = match () {
+        _ if empty_allowed && address == 0 => Vec::new(),
+        _ if empty_allowed => user::read_c_string(address, PATH_MAX)?,
+        _ => read_path(address)?,
+    };
+    if path.is_empty() {
         return match descriptor {
             AT_FDCWD => Ok(Target::Entry(context(ctx).cwd)),
             _ => ctx.files().get(descriptor).map(Target::Open),

@@ -195,10 +195,10 @@ pub fn readlinkat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     if len as i32 <= 0 {
         return Err(Errno::EINVAL);
     }
-    // The empty path is a link opened with O_PATH | O_NOFOLLOW; any other file there is ENOENT.
     let target = find(ctx, descriptor, path, AT_EMPTY_PATH.into(), false)?;
-    let by_descriptor = matches!(target, Target::Open(_));
-    let not_a_link = if by_descriptor { Errno::ENOENT } else { Errno::EINVAL };
+    // The empty path is meant for a link opened with O_PATH | O_NOFOLLOW; anything else there is ENOENT.
+    let is_empty = user::read::<u8>(path)? == 0;
+    let not_a_link = if is_empty { Errno::ENOENT } else { Errno::EINVAL };
     let entry = target.entry(not_a_link)?;
     let text: Vec<u8> = match &entry.node.content {
         Content::Symlink(target) => target.to_vec(),

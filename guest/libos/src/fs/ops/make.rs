@@ -57,8 +57,7 @@ pub fn special(walk: &mut Walk<'_>, parent: &Parent<'_>, kind: Kind, mode: u32, 
         Kind::CharDevice | Kind::BlockDevice if !walk.caller.is_root() => return Err(Errno::EPERM),
         Kind::CharDevice | Kind::BlockDevice => Content::Device(rdev, None),
         Kind::Fifo | Kind::Socket => Content::Slot(Mutex::new(None)),
-        Kind::Directory => return Err(Errno::EPERM),
-        Kind::Symlink | Kind::Anonymous => return Err(Errno::EINVAL),
+        Kind::Directory | Kind::Symlink | Kind::Anonymous => return Err(Errno::EINVAL),
     };
     let into = &parent.directory;
     let node = node_in(&into.node, content, kind, mode & 0o7777, walk.caller)?;

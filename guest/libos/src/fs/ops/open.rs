@@ -14,7 +14,7 @@ use super::{attributes, check_alive, check_changeable, touch_directory};
 use crate::errno::{Errno, Result};
 use alloc::sync::Arc;
 use linux_raw_sys::general::{
-    __O_TMPFILE, F_SEAL_SEAL, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_RDONLY, O_RDWR,
+    __O_TMPFILE, F_SEAL_SEAL, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_RDONLY,
     O_TRUNC, O_WRONLY,
 };
 
@@ -25,7 +25,17 @@ pub struct How {
     pub mode: u32,
 }
 
-/// Opens `path` from `start`.
+/// Whether the flags make sense together, which Linux says before it looks at the path.
+pub fn check_flags(flags: u32) -> Result<()> {
+    let tmpfile = flags & __O_TMPFILE != 0;
+    let writes = flags & O_ACCMODE != O_RDONLY;
+    let refused = flags & O_PATH == 0
+        && (tmpfile && (flags & O_DIRECTORY == 0 || flags & O_CREAT != 0 || !writes)
+            || flags & O_CREAT != 0 && flags & O_DIRECTORY != 0);
+    if refused { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// Opens `path` from `start`; the flags have been checked.
 pub fn open(walk: &mut Walk<'_>, start: &Arc<Entry>, path: &[u8], how: How) -> Result<Arc<OpenFile>> {
     if how.flags & O_PATH != 0 {
         return open_path(walk, start, path, how.flags);
@@ -34,9 +44,6 @@ pub fn open(walk: &mut Walk<'_>, start: &Arc<Entry>, path: &[u8], how: How) -> R
         return open_nameless(walk, start, path, how);
     }
     if how.flags & O_CREAT != 0 {
-        if how.flags & O_DIRECTORY != 0 {
-            return Err(Errno::EINVAL);
-        }
         return open_or_create(walk, start, path, how);
     }
     let entry = walk.find(start, path, how.flags & O_NOFOLLOW == 0)?;
@@ -55,9 +62,6 @@ fn open_path(walk: &mut Walk<'_>, start: &Arc<Entry>, path: &[u8], flags: u32) -
 
 /// O_TMPFILE.
 fn open_nameless(walk: &mut Walk<'_>, start: &Arc<Entry>, path: &[u8], how: How) -> Result<Arc<OpenFile>> {
-    if how.flags & O_DIRECTORY == 0 || !matches!(how.flags & O_ACCMODE, O_WRONLY | O_RDWR) {
-        return Err(Errno::EINVAL);
-    }
     let directory = walk.find(start, path, how.flags & O_NOFOLLOW == 0)?;
     if directory.node.kind != Kind::Directory {
         return Err(Errno::ENOTDIR);

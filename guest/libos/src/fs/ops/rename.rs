@@ -1,9 +1,11 @@
-//! `rename`, with RENAME_NOREPLACE and RENAME_EXCHANGE.
+//! `rename`, with RENAME_NOREPLACE, RENAME_EXCHANGE and RENAME_WHITEOUT.
 use super::super::access::Want;
 use super::super::directory::State;
 use super::super::entry::Entry;
+use super::super::node::Content;
 use super::super::stat::Kind;
 use super::super::walk::{Last, Parent, Walk};
+use super::make::node_in;
 use super::remove::{kill_if_empty, lose_name};
 use super::{check_changeable, is_mount_point, touch_directory};
 use crate::errno::{Errno, Result};
@@ -14,16 +16,18 @@ use linux_raw_sys::general::{RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT}
 /// One rename at a time: two could otherwise make a directory its own ancestor.
 static RENAMING: Mutex<()> = Mutex::new(());
 
-/// `renameat2`.
+/// Whether the flags make sense, which Linux says before it looks at the paths.
+pub fn check_flags(flags: u32) -> Result<()> {
+    let exchange = flags & RENAME_EXCHANGE != 0;
+    let unknown = flags & !(RENAME_EXCHANGE | RENAME_NOREPLACE | RENAME_WHITEOUT) != 0;
+    if unknown || exchange && flags & (RENAME_NOREPLACE | RENAME_WHITEOUT) != 0 { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// `renameat2`, whose flags have been checked.
 pub fn rename(walk: &mut Walk<'_>, from: &Parent<'_>, to: &Parent<'_>, flags: u32) -> Result<()> {
     let exchange = flags & RENAME_EXCHANGE != 0;
     let no_replace = flags & RENAME_NOREPLACE != 0;
-    if flags & !(RENAME_EXCHANGE | RENAME_NOREPLACE | RENAME_WHITEOUT) != 0
-        || exchange && flags & (RENAME_NOREPLACE | RENAME_WHITEOUT) != 0
-        || flags & RENAME_WHITEOUT != 0
-    {
-        return Err(Errno::EINVAL);
-    }
+    let whiteout = flags & RENAME_WHITEOUT != 0;
     let (old_dir, new_dir) = (&from.directory, &to.directory);
     if old_dir.node.mount.id != new_dir.node.mount.id {
         return Err(Errno::EXDEV);
@@ -95,6 +99,10 @@ pub fn rename(walk: &mut Walk<'_>, from: &Parent<'_>, to: &Parent<'_>, flags: u3
         kill_if_empty(new.as_ref().expect("a directory"))?;
     }
     exchange_names(old_dir, &old, new_dir, new.as_ref(), new_name, exchange)?;
+    if whiteout {
+        let node = node_in(&old_dir.node, Content::Device(0, None), Kind::CharDevice, 0, walk.caller)?;
+        old_dir.node.directory()?.insert(old_dir, old_name, node)?;
+    }
 
     let moved = i32::from(old_is_dir);
     let replaced = i32::from(new_is_dir);
