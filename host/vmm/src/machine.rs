@@ -221,7 +221,7 @@ fn run_guest(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Outcome {
 /// looks at its pending bits itself before it leaves.
 fn preempt(guest: &Guest, index: usize, cpu: &mut dyn Cpu) {
     let page = guest.page(index);
-    let (rip, rsp, rflags) = cpu.interrupted_at();
+    let Some((rip, rsp, rflags)) = cpu.interrupted_at() else { return };
     if page.pending() == 0 || (LIBOS_BASE..LIBOS_END).contains(&rip) {
         return;
     }

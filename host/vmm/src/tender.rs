@@ -66,8 +66,9 @@ pub trait Cpu: Send {
     /// Where `syscall` leads from now on, and which flags it clears.
     fn set_syscall_entry(&mut self, entry: u64, flag_mask: u64) -> Result<(), TenderError>;
     fn registers(&mut self) -> Result<Registers, TenderError>;
-    /// (rip, rsp, rflags) after an [`Exit::Interrupted`]; cheap.
-    fn interrupted_at(&self) -> (u64, u64, u64);
+    /// (rip, rsp, rflags) after an [`Exit::Interrupted`]; cheap. `None` while an exception waits to be delivered: it belongs
+    /// to the instruction at rip, so the processor must not be sent elsewhere.
+    fn interrupted_at(&self) -> Option<(u64, u64, u64)>;
     /// Continues at `rip` instead, all other registers unchanged; only after an [`Exit::Interrupted`].
     fn redirect(&mut self, rip: u64);
     fn kicker(&self) -> Arc<dyn Kick>;

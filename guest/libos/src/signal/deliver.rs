@@ -106,7 +106,9 @@ pub fn force(regs: &mut Regs, info: SigInfo) {
 
 fn end_by(regs: &Regs, info: &SigInfo) -> ! {
     let signal = info.signal();
-    if matches!(signal, SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP | SIGABRT | SIGSYS) {
+    // The end of the first program is the end of the VM, and its watcher wants to know why. A child's parent knows.
+    let is_first = sched::current().process.pid == 1;
+    if is_first && matches!(signal, SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP | SIGABRT | SIGSYS) {
         crate::dump::program(regs, info);
     }
     crate::process::exit::exit_group(signal)

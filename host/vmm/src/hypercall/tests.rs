@@ -49,8 +49,8 @@ impl Cpu for FakeCpu {
     fn registers(&mut self) -> Result<Registers, TenderError> {
         Ok(Registers::default())
     }
-    fn interrupted_at(&self) -> (u64, u64, u64) {
-        (0, 0, 0)
+    fn interrupted_at(&self) -> Option<(u64, u64, u64)> {
+        Some((0, 0, 0))
     }
     fn redirect(&mut self, _: u64) {}
     fn kicker(&self) -> Arc<dyn Kick> {

@@ -24,6 +24,7 @@ impl KvmCpu {
         fd.set_xcrs(&state::extended_control(host.xcr0()))
             .map_err(|e| TenderError::refused("set the extended state", e.errno()))?;
         fd.set_sync_valid_reg(SyncReg::Register);
+        fd.set_sync_valid_reg(SyncReg::VcpuEvents);
         let kicker = Arc::new(Kicker::new(&fd)?);
         Ok(Self { fd, index, busy_tss: host.wants_busy_tss(), kicker, _slots: slots })
     }
@@ -105,9 +106,11 @@ impl Cpu for KvmCpu {
         })
     }
 
-    fn interrupted_at(&self) -> (u64, u64, u64) {
-        let regs = self.fd.sync_regs().regs;
-        (regs.rip, regs.rsp, regs.rflags)
+    fn interrupted_at(&self) -> Option<(u64, u64, u64)> {
+        let state = self.fd.sync_regs();
+        let exception = state.events.exception;
+        let regs = state.regs;
+        (exception.injected == 0 && exception.pending == 0).then_some((regs.rip, regs.rsp, regs.rflags))
     }
 
     fn redirect(&mut self, rip: u64) {
