@@ -4,8 +4,11 @@ use super::{Failure, NativeFiles};
 use crate::regions::{RegionFds, RegionKind};
 use kasoku_abi::accel::session::{MEMORY_MAX, MEMORY_MIN};
 use kasoku_abi::layout::LARGE_PAGE;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Timespec;
 use serde::Deserialize;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +17,7 @@ use std::time::Duration;
 const BROKER: &str = "kasoku-broker";
 /// A driver may compile its own library at its first use.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
+const LINE_PATIENCE: Duration = Duration::from_secs(2);
 const MAX_LINE: u64 = 64 << 10;
 /// The library of the runtime that comes from PyPI; it needs its neighbours on the loader's path.
 const PYPI_RUNTIME: &str = "libintelocl.so";
@@ -36,6 +40,7 @@ struct FirstLine {
 pub struct Accelerator {
     device: String,
     companion: Companion,
+    ready: bool,
 }
 
 /// `opencl` or `opencl:ID`.
@@ -66,17 +71,21 @@ pub fn lease(
     if let Some(id) = device {
         return start(&broker, native, &leases, id, len);
     }
-    let mut last = Failure::new("this machine has no OpenCL device: `kasoku doctor` says what is missing");
+    let mut failures = Vec::new();
     for device in list(&broker, native)? {
-        match start(&broker, native, &leases, &device.id, len) {
-            Ok((accelerator, region)) => match accelerator.wait_until_ready() {
-                Ok(()) => return Ok((accelerator, region)),
-                Err(failure) => last = failure,
-            },
-            Err(failure) => last = failure,
+        let started = start(&broker, native, &leases, &device.id, len).and_then(|(mut accelerator, region)| {
+            accelerator.wait_until_ready(None)?;
+            Ok((accelerator, region))
+        });
+        match started {
+            Ok(started) => return Ok(started),
+            Err(failure) => failures.push(failure.to_string()),
         }
     }
-    Err(last)
+    if failures.is_empty() {
+        failures.push("this machine has no OpenCL device: `kasoku doctor` says what is missing".to_owned());
+    }
+    Err(Failure::new(failures.join("; ")))
 }
 
 fn list(broker: &Path, native: &NativeFiles) -> Result<Vec<Listed>, Failure> {
@@ -100,7 +109,7 @@ fn start(
     arguments.push(leases.to_string_lossy().into_owned());
     let (companion, region) =
         Companion::spawn(broker, RegionKind::Accel, len, &arguments, &[], |command| configure(command, native))?;
-    Ok((Accelerator { device: device.to_owned(), companion }, region))
+    Ok((Accelerator { device: device.to_owned(), companion, ready: false }, region))
 }
 
 /// What a broker learns of this environment: where libraries are, and no more.
@@ -123,11 +132,18 @@ fn runtime_directory(native: &NativeFiles) -> Option<PathBuf> {
 }
 
 impl Accelerator {
-    pub fn wait_until_ready(&self) -> Result<(), Failure> {
-        let line = self.companion.messages().and_then(|control| first_line(&control));
+    /// Waits for the broker's first line, once; a readable `interrupt` ends the waiting.
+    pub fn wait_until_ready(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+        if self.ready {
+            return Ok(());
+        }
+        let line = self.companion.messages().and_then(|control| first_line(&control, interrupt));
         let told: Option<FirstLine> = line.as_deref().ok().and_then(|line| serde_json::from_str(line).ok());
         match told {
-            Some(FirstLine { ready: true, .. }) => Ok(()),
+            Some(FirstLine { ready: true, .. }) => {
+                self.ready = true;
+                Ok(())
+            }
             told => {
                 let reason = told.and_then(|line| line.message);
                 let reason = reason.or_else(|| line.err().map(|e| e.to_string()));
@@ -142,8 +158,18 @@ impl Accelerator {
     }
 }
 
-fn first_line(control: &UnixStream) -> std::io::Result<String> {
-    control.set_read_timeout(Some(READY_PATIENCE))?;
+fn first_line(control: &UnixStream, interrupt: Option<BorrowedFd<'_>>) -> std::io::Result<String> {
+    let mut fds = vec![PollFd::new(control, PollFlags::IN)];
+    fds.extend(interrupt.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+    let patience = Timespec { tv_sec: READY_PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    if poll(&mut fds, Some(&patience))? == 0 {
+        return Err(std::io::Error::other(format!("its broker was not ready within {} s", READY_PATIENCE.as_secs())));
+    }
+    if fds[0].revents().is_empty() {
+        return Err(std::io::Error::other("interrupted by a signal"));
+    }
+    // The line is written at once: what has begun to arrive arrives soon.
+    control.set_read_timeout(Some(LINE_PATIENCE))?;
     let mut line = String::new();
     BufReader::new(control.take(MAX_LINE)).read_line(&mut line)?;
     Ok(line)
@@ -169,11 +195,24 @@ mod tests {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             theirs.write_all(text.as_bytes()).unwrap();
             drop(theirs);
-            serde_json::from_str::<FirstLine>(&first_line(&ours).unwrap()).ok().map(|line| (line.ready, line.message))
+            serde_json::from_str::<FirstLine>(&first_line(&ours, None).unwrap())
+                .ok()
+                .map(|line| (line.ready, line.message))
         };
         assert_eq!(told("{\"ready\":true,\"device\":\"x\"}\n"), Some((true, None)));
         assert_eq!(told("{\"error\":\"held\",\"message\":\"held by 7\"}\n"), Some((false, Some("held by 7".into()))));
         assert_eq!(told(""), None);
         assert_eq!(told("nonsense\n"), None);
+    }
+
+    #[test]
+    fn waiting_for_a_broker_can_be_interrupted() {
+        use std::io::Write;
+        use std::os::fd::AsFd;
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let (interrupt, mut interrupter) = UnixStream::pair().unwrap();
+        interrupter.write_all(b"x").unwrap();
+        let error = first_line(&ours, Some(interrupt.as_fd())).unwrap_err();
+        assert!(error.to_string().contains("interrupted"));
     }
 }

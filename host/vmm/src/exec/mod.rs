@@ -116,9 +116,9 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
     let machine = Machine::new(&mut tender, spec, &mut timings)?;
     drop(tender);
     let mut companions = parts.companions;
-    if let Some(accelerator) = parts.accelerator {
+    if let Some(mut accelerator) = parts.accelerator {
         // The driver came up beside the machine.
-        accelerator.wait_until_ready()?;
+        accelerator.wait_until_ready(Some(signals.as_fd()))?;
         timings.mark("accelerator");
         companions.push(accelerator.into_companion());
     }
