@@ -3,13 +3,17 @@ use super::Context;
 use crate::errno::{Errno, Result};
 use crate::ipc::socket::inet::address::{Address, Ip, family};
 use crate::ipc::socket::inet::interface::INDEX;
-use crate::ipc::socket::options::Options;
+use crate::ipc::socket::message::PacketHeader;
+use crate::ipc::socket::options::{Options, integer};
 use crate::ipc::socket::protocol::{IPPROTO_IP, IPPROTO_IPV6};
 use crate::ipc::socket::{Ancillary, Credentials, Received};
 use crate::user;
 use alloc::vec;
 use alloc::vec::Vec;
-use linux_raw_sys::net::{AF_UNIX, IP_PKTINFO, IPV6_PKTINFO, SCM_RIGHTS, SOL_SOCKET};
+use linux_raw_sys::net::{
+    AF_UNIX, IP_PKTINFO, IP_RECVTOS, IP_RECVTTL, IP_TOS, IP_TTL, IPV6_HOPLIMIT, IPV6_PKTINFO, IPV6_RECVHOPLIMIT,
+    IPV6_RECVTCLASS, IPV6_TCLASS, SCM_RIGHTS, SOL_SOCKET,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 const SCM_CREDENTIALS: u32 = 2;
@@ -67,8 +71,20 @@ fn take(ctx: &Context<'_>, domain: u32, what: (u32, u32), data: &[u8], into: &mu
             Ok(())
         }
         (SOL_SOCKET, _) => Err(Errno::EINVAL),
-        // Which interface, which type of service: there is one, and none.
+        (IPPROTO_IPV6, IPV6_HOPLIMIT) | (IPPROTO_IP, IP_TTL) => octet(data).map(|hops| into.header.hop_limit = hops),
+        (IPPROTO_IPV6, IPV6_TCLASS) | (IPPROTO_IP, IP_TOS) => {
+            octet(data).map(|class| into.header.traffic_class = class)
+        }
+        // Which interface to use: there is one.
         _ => Ok(()),
+    }
+}
+
+/// An integer of one byte's range; -1 stands for the usual value.
+fn octet(data: &[u8]) -> Result<Option<u8>> {
+    match integer(data)? {
+        -1 => Ok(None),
+        value => u8::try_from(value).map(Some).map_err(|_| Errno::EINVAL),
     }
 }
 
@@ -91,7 +107,8 @@ impl Builder {
             self.truncated = true;
             return;
         }
-        let data = &data[..data.len().min(left - HEADER)].to_vec();
+        self.truncated |= data.len() > left - HEADER;
+        let data = &data[..data.len().min(left - HEADER)];
         self.bytes.extend_from_slice(&(HEADER + data.len()).to_ne_bytes());
         self.bytes.extend_from_slice(&level.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -113,10 +130,9 @@ pub fn build(
     if options.pass_credentials {
         let credentials = received.ancillary.credentials.unwrap_or(Credentials::UNKNOWN);
         builder.put(SOL_SOCKET, SCM_CREDENTIALS, credentials.as_bytes());
-        builder.truncated |= builder.bytes.len() < HEADER + size_of::<Credentials>();
     }
-    if let Some(name) = received.sent_to.as_ref().filter(|_| options.packet_info_v4 || options.packet_info_v6) {
-        packet_info(&mut builder, name, options);
+    if let Some(name) = received.sent_to.as_ref() {
+        packet_info(&mut builder, name, received.ancillary.header, options);
     }
     let rights = core::mem::take(&mut received.ancillary.rights);
     if !rights.is_empty() {
@@ -137,15 +153,32 @@ pub fn build(
     (builder.bytes, builder.truncated)
 }
 
-fn packet_info(builder: &mut Builder, name: &[u8], options: &Options) {
+fn packet_info(builder: &mut Builder, name: &[u8], header: PacketHeader, options: &Options) {
+    let asked = |level, name| options.number(level, name) != 0;
     let Ok(to) = family(name).and_then(|domain| Address::parse(name, domain)) else { return };
+    let (hops, class) = (header.hop_limit.unwrap_or(0), header.traffic_class.unwrap_or(0));
     match to.ip {
-        Ip::V4(ip) if options.packet_info_v4 => {
-            builder.put(IPPROTO_IP, IP_PKTINFO, &[INDEX.to_ne_bytes(), ip, ip].concat());
+        Ip::V4(ip) => {
+            if options.packet_info_v4 {
+                builder.put(IPPROTO_IP, IP_PKTINFO, &[INDEX.to_ne_bytes(), ip, ip].concat());
+            }
+            if asked(IPPROTO_IP, IP_RECVTTL) {
+                builder.put(IPPROTO_IP, IP_TTL, &i32::from(hops).to_ne_bytes());
+            }
+            if asked(IPPROTO_IP, IP_RECVTOS) {
+                builder.put(IPPROTO_IP, IP_TOS, &[class]);
+            }
         }
-        Ip::V6(ip) if options.packet_info_v6 => {
-            builder.put(IPPROTO_IPV6, IPV6_PKTINFO, &[&ip[..], &INDEX.to_ne_bytes()].concat());
+        Ip::V6(ip) => {
+            if options.packet_info_v6 {
+                builder.put(IPPROTO_IPV6, IPV6_PKTINFO, &[&ip[..], &INDEX.to_ne_bytes()].concat());
+            }
+            if asked(IPPROTO_IPV6, IPV6_RECVHOPLIMIT) {
+                builder.put(IPPROTO_IPV6, IPV6_HOPLIMIT, &i32::from(hops).to_ne_bytes());
+            }
+            if asked(IPPROTO_IPV6, IPV6_RECVTCLASS) {
+                builder.put(IPPROTO_IPV6, IPV6_TCLASS, &i32::from(class).to_ne_bytes());
+            }
         }
-        _ => {}
     }
 }

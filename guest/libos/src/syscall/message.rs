@@ -4,6 +4,7 @@ use super::wait::Deadline;
 use super::{Context, control, transfer};
 use crate::errno::{Errno, Result};
 use crate::fs::OpenFile;
+use crate::ipc::socket::protocol::IPPROTO_TCP;
 use crate::ipc::socket::{Ancillary, Endpoint, Incoming, Name, Outgoing, Received};
 use crate::signal;
 use crate::user::{self, IoVec, Reader, Writer};
@@ -83,15 +84,20 @@ fn receive(open: &OpenFile, endpoint: &dyn Endpoint, data: &mut Writer<'_>, flag
     if flags & MSG_ERRQUEUE != 0 {
         return Err(Errno::EAGAIN);
     }
-    if flags & MSG_OOB != 0 {
-        return Err(if endpoint.kind() == SOCK_STREAM { Errno::EINVAL } else { Errno::EOPNOTSUPP });
+    let urgent = flags & MSG_OOB != 0;
+    if urgent {
+        return match endpoint.protocol() {
+            IPPROTO_TCP => endpoint.receive(Incoming { data, peek: flags & MSG_PEEK != 0, urgent }),
+            _ if endpoint.kind() == SOCK_STREAM => Err(Errno::EINVAL),
+            _ => Err(Errno::EOPNOTSUPP),
+        };
     }
     let limit = endpoint.common().options.lock().receive_timeout_ns;
     let patience = patience(open, flags, limit);
     let peek = flags & MSG_PEEK != 0;
     let mut all: Option<Received> = None;
     loop {
-        let received = until_ready(endpoint, patience, || endpoint.receive(Incoming { data, peek }));
+        let received = until_ready(endpoint, patience, || endpoint.receive(Incoming { data, peek, urgent }));
         let more = match (received, &mut all) {
             (Err(errno), None) => return Err(errno),
             (Err(_), Some(_)) => false,

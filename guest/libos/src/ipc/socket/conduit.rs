@@ -7,11 +7,13 @@ use super::common::Common;
 use super::inbox::Inbox;
 use super::message::{Incoming, Outgoing, Received};
 use super::options::Options;
+use super::urgent::Urgent;
 use super::{READABLE, Shutdown, WRITABLE};
 use crate::errno::{Errno, Result};
 use crate::fs::file::PollEvents;
 use crate::sync::Mutex;
 use alloc::sync::{Arc, Weak};
+use linux_raw_sys::net::MSG_OOB;
 
 /// How the two ends treat each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +43,52 @@ struct Side {
     send_closed: bool,
     /// The socket itself has gone.
     closed: bool,
+    /// TCP: the newest urgent byte.
+    urgent: Option<Urgent>,
     /// The other end found this inbox too full and wants to be woken.
     sender_waits: bool,
+}
+
+impl Side {
+    /// All of a message, whose last byte is urgent.
+    fn push_urgent(&mut self, message: Outgoing<'_, '_>, inline: bool) -> Result<usize> {
+        let plain = message.data.remaining() - 1;
+        let done = if plain > 0 { self.inbox.push_stream(message.data, plain, message.ancillary)? } else { 0 };
+        if done < plain {
+            return Ok(done);
+        }
+        let mut byte = [0];
+        message.data.clone().read(&mut byte)?;
+        let before = self.inbox.bytes();
+        if inline {
+            self.inbox.push_stream(message.data, 1, message.ancillary)?;
+        } else {
+            message.data.skip(1);
+        }
+        self.urgent = Some(Urgent::new(byte[0], before, inline));
+        Ok(done + 1)
+    }
+
+    /// `recv(MSG_OOB)`: EINVAL where there is no urgent byte, or it was given out.
+    fn take_urgent(&mut self, into: &mut Incoming<'_, '_>) -> Result<Received> {
+        let byte = self.urgent.as_mut().ok_or(Errno::EINVAL)?.take(into.peek)?;
+        let len = into.data.write(&[byte])?;
+        Ok(Received { len, full_len: len, ..Received::default() })
+    }
+
+    /// Hands out bytes of the stream, up to the mark of the urgent byte.
+    fn pop_stream(&mut self, into: &mut Incoming<'_, '_>, tell_senders: bool) -> Result<Received> {
+        let Some(urgent) = &mut self.urgent else { return self.inbox.pop_stream(into, tell_senders) };
+        let mut until_mark = into.data.clone();
+        until_mark.limit(urgent.allowance());
+        let mut limited = Incoming { data: &mut until_mark, peek: into.peek, urgent: false };
+        let received = self.inbox.pop_stream(&mut limited, tell_senders)?;
+        into.data.skip(received.len);
+        if !into.peek && urgent.advance(received.len) {
+            self.urgent = None;
+        }
+        Ok(received)
+    }
 }
 
 impl Conduit {
@@ -120,6 +166,8 @@ impl Conduit {
             return Ok(0);
         }
         let Some(peer) = peer else { return self.send_to_nobody(message) };
+        let urgent = self.flavour == Flavour::Tcp && message.flags & MSG_OOB != 0;
+        let inline = urgent && peer.common.options.lock().urgent_inline;
         let mut side = peer.side.lock();
         if side.closed {
             drop(side);
@@ -131,12 +179,13 @@ impl Conduit {
             _ if room == 0 => Err(Errno::EAGAIN),
             true if charge > 0 && message.data.remaining() > room => Err(Errno::EAGAIN),
             true => side.inbox.push_message(message.data, message.ancillary, None, None),
+            false if urgent && message.data.remaining() <= room => side.push_urgent(message, inline),
             false => side.inbox.push_stream(message.data, room, message.ancillary),
         };
         side.sender_waits |= sent == Err(Errno::EAGAIN);
         drop(side);
         if sent.is_ok() {
-            peer.common.queue.wake_for(READABLE);
+            peer.common.queue.wake_for(if urgent { READABLE | PollEvents::PRI.bits() } else { READABLE });
         }
         sent
     }
@@ -166,10 +215,13 @@ impl Conduit {
         if !side.connected {
             return Err(Errno::ENOTCONN);
         }
+        if into.urgent {
+            return side.take_urgent(&mut into);
+        }
         let received = match self.flavour {
             Flavour::UnixPackets => side.inbox.pop_message(&mut into)?,
             _ if side.inbox.is_empty() => None,
-            _ => Some(side.inbox.pop_stream(&mut into, tell_senders)?),
+            _ => Some(side.pop_stream(&mut into, tell_senders)?),
         };
         let Some(received) = received else {
             let ended = side.receive_closed;
@@ -235,6 +287,11 @@ impl Conduit {
         peer.common.queue.wake_all();
     }
 
+    /// Whether a read stands at the mark of the urgent byte.
+    pub fn is_at_mark(&self) -> bool {
+        self.side.lock().urgent.as_ref().is_some_and(Urgent::is_at_mark)
+    }
+
     pub fn readable_bytes(&self) -> usize {
         let side = self.side.lock();
         if self.flavour == Flavour::UnixPackets { side.inbox.first_len() } else { side.inbox.bytes() }
@@ -257,6 +314,9 @@ impl Conduit {
             let side = self.side.lock();
             if !side.inbox.is_empty() {
                 events |= PollEvents::IN | PollEvents::RDNORM;
+            }
+            if side.urgent.as_ref().is_some_and(Urgent::is_news) {
+                events |= PollEvents::PRI;
             }
             if side.receive_closed {
                 events |= PollEvents::IN | PollEvents::RDNORM | PollEvents::RDHUP;

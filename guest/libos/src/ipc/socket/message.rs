@@ -21,11 +21,21 @@ impl Credentials {
     pub const UNKNOWN: Credentials = Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX };
 }
 
-/// Open files and credentials that go with the first byte of a message.
+/// What a packet's header says besides addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketHeader {
+    /// Hop limit (IPv6) or time to live (IPv4).
+    pub hop_limit: Option<u8>,
+    /// Traffic class (IPv6) or type of service (IPv4).
+    pub traffic_class: Option<u8>,
+}
+
+/// What goes with the first byte of a message.
 #[derive(Clone, Default)]
 pub struct Ancillary {
     pub rights: Vec<Arc<OpenFile>>,
     pub credentials: Option<Credentials>,
+    pub header: PacketHeader,
 }
 
 /// A message on its way in.
@@ -43,6 +53,8 @@ pub struct Outgoing<'a, 'b> {
 pub struct Incoming<'a, 'b> {
     pub data: &'a mut Writer<'b>,
     pub peek: bool,
+    /// Only the urgent byte (MSG_OOB).
+    pub urgent: bool,
 }
 
 /// What was received.

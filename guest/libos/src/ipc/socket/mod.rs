@@ -15,6 +15,7 @@ pub mod netlink;
 pub mod options;
 pub mod protocol;
 pub mod unix;
+mod urgent;
 
 pub use common::Common;
 pub use message::{Ancillary, Credentials, Incoming, Name, Outgoing, Received};
@@ -29,7 +30,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use linux_raw_sys::general::{O_NONBLOCK, O_RDWR};
-use linux_raw_sys::ioctl::{FIONREAD, TIOCOUTQ};
+use linux_raw_sys::ioctl::{FIONREAD, SIOCATMARK, TIOCOUTQ};
 use linux_raw_sys::net::SOCK_STREAM;
 
 /// Which directions `shutdown` ends.
@@ -82,6 +83,11 @@ pub trait Endpoint: Send + Sync {
     /// Bytes that the next read would find (FIONREAD).
     fn readable_bytes(&self) -> Result<usize>;
 
+    /// Whether a read stands at the urgent mark (SIOCATMARK).
+    fn is_at_mark(&self) -> bool {
+        false
+    }
+
     /// Options beyond those that all sockets share; `None`: not one of its own.
     fn get_option(&self, level: u32, name: u32) -> Option<Result<Vec<u8>>> {
         let _ = (level, name);
@@ -128,7 +134,7 @@ impl File for Socket {
         if to.remaining() == 0 {
             return Ok(0);
         }
-        self.endpoint.receive(Incoming { data: to, peek: false }).map(|received| received.len)
+        self.endpoint.receive(Incoming { data: to, peek: false, urgent: false }).map(|received| received.len)
     }
 
     fn write(&self, _open: &OpenFile, _offset: u64, from: &mut Reader<'_>) -> Result<usize> {
@@ -162,6 +168,7 @@ impl File for Socket {
             FIONREAD => self.endpoint.readable_bytes()? as i32,
             // Bytes that the other side has not got yet: they arrive as they are sent.
             TIOCOUTQ => 0,
+            SIOCATMARK => self.endpoint.is_at_mark().into(),
             _ => return inet::interface::ioctl(request, argument),
         };
         user::write(argument, &value)?;

@@ -1,5 +1,5 @@
 //! Socket options. What has an effect here is a field of [`Options`]; what programs only set and ask back is remembered.
-use super::protocol::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP};
+use super::protocol::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE};
 use crate::errno::{Errno, Result};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -28,6 +28,8 @@ pub struct Options {
     pub reuse_address: bool,
     pub reuse_port: bool,
     pub broadcast: bool,
+    /// Urgent bytes stay in the stream.
+    pub urgent_inline: bool,
     pub pass_credentials: bool,
     pub v6_only: bool,
     pub packet_info_v4: bool,
@@ -51,6 +53,7 @@ impl Options {
             reuse_address: false,
             reuse_port: false,
             broadcast: false,
+            urgent_inline: false,
             pass_credentials: false,
             v6_only: false,
             packet_info_v4: false,
@@ -72,12 +75,15 @@ impl Default for Options {
     }
 }
 
+const UDP_CORK: u32 = 1;
+const UDPLITE_SEND_CSCOV: u32 = 10;
+const UDPLITE_RECV_CSCOV: u32 = 11;
+
 /// Integer options that change nothing here: (level, name, value when never set).
 const REMEMBERED: &[(u32, u32, i32)] = &[
     (SOL_SOCKET, SO_DEBUG, 0),
     (SOL_SOCKET, SO_DONTROUTE, 0),
     (SOL_SOCKET, SO_KEEPALIVE, 0),
-    (SOL_SOCKET, SO_OOBINLINE, 0),
     (SOL_SOCKET, SO_NO_CHECK, 0),
     (SOL_SOCKET, SO_PRIORITY, 0),
     (SOL_SOCKET, SO_RCVLOWAT, 1),
@@ -125,6 +131,9 @@ const REMEMBERED: &[(u32, u32, i32)] = &[
     (IPPROTO_IPV6, IPV6_TCLASS, 0),
     (IPPROTO_IPV6, IPV6_MTU_DISCOVER, 1),
     (IPPROTO_IPV6, IPV6_DONTFRAG, 0),
+    (IPPROTO_UDP, UDP_CORK, 0),
+    (IPPROTO_UDPLITE, UDPLITE_SEND_CSCOV, 0),
+    (IPPROTO_UDPLITE, UDPLITE_RECV_CSCOV, 0),
 ];
 
 fn remembered_default(level: u32, name: u32) -> Option<i32> {
@@ -187,6 +196,7 @@ impl Options {
             (SOL_SOCKET, SO_REUSEADDR) => self.reuse_address = on,
             (SOL_SOCKET, SO_REUSEPORT) => self.reuse_port = on,
             (SOL_SOCKET, SO_BROADCAST) => self.broadcast = on,
+            (SOL_SOCKET, SO_OOBINLINE) => self.urgent_inline = on,
             (SOL_SOCKET, SO_PASSCRED) => self.pass_credentials = on,
             (SOL_SOCKET, SO_SNDBUF | SO_SNDBUFFORCE) => {
                 self.send_buffer = ((number as u32).min(BUFFER_MAX) * 2).max(SEND_BUFFER_MIN);
@@ -207,6 +217,12 @@ impl Options {
         Ok(())
     }
 
+    /// An integer option that is remembered: what was set, or its usual value.
+    pub fn number(&self, level: u32, name: u32) -> i32 {
+        let set = self.remembered.get(&(level, name)).and_then(|value| integer(value).ok());
+        set.or(remembered_default(level, name)).unwrap_or(0)
+    }
+
     fn remember(&mut self, level: u32, name: u32, value: Vec<u8>) -> Result<()> {
         self.remembered.insert((level, name), value);
         Ok(())
@@ -224,6 +240,7 @@ impl Options {
             (SOL_SOCKET, SO_REUSEADDR) => self.reuse_address.into(),
             (SOL_SOCKET, SO_REUSEPORT) => self.reuse_port.into(),
             (SOL_SOCKET, SO_BROADCAST) => self.broadcast.into(),
+            (SOL_SOCKET, SO_OOBINLINE) => self.urgent_inline.into(),
             (SOL_SOCKET, SO_PASSCRED) => self.pass_credentials.into(),
             (SOL_SOCKET, SO_SNDBUF) => self.send_buffer as i32,
             (SOL_SOCKET, SO_RCVBUF) => self.receive_buffer as i32,

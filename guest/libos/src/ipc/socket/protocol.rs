@@ -5,4 +5,5 @@ pub const IPPROTO_TCP: u32 = 6;
 pub const IPPROTO_UDP: u32 = 17;
 pub const IPPROTO_IPV6: u32 = 41;
 pub const IPPROTO_ICMPV6: u32 = 58;
+pub const IPPROTO_UDPLITE: u32 = 136;
 pub const IPPROTO_MPTCP: u32 = 262;

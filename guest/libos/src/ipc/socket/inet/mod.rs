@@ -9,7 +9,7 @@ pub use tcp::Tcp;
 pub use udp::Udp;
 
 use super::protocol::{
-    IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP,
+    IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
 };
 use super::{Endpoint, caller};
 use crate::errno::{Errno, Result};
@@ -20,6 +20,7 @@ use ports::{BindingId, Claim, Ports};
 
 static TCP_PORTS: Ports<Tcp> = Ports::new();
 static UDP_PORTS: Ports<Udp> = Ports::new();
+static UDP_LITE_PORTS: Ports<Udp> = Ports::new();
 
 /// First port that programs without privilege may bind.
 const PRIVILEGED_END: u16 = 1024;
@@ -28,7 +29,8 @@ const PRIVILEGED_END: u16 = 1024;
 pub fn create(domain: u32, kind: u32, protocol: u32) -> Result<Arc<dyn Endpoint>> {
     match (kind, protocol) {
         (SOCK_STREAM, IPPROTO_IP | IPPROTO_TCP) => Ok(Tcp::new(domain)),
-        (SOCK_DGRAM, IPPROTO_IP | IPPROTO_UDP) => Ok(Udp::new(domain)),
+        (SOCK_DGRAM, IPPROTO_IP | IPPROTO_UDP) => Ok(Udp::new(domain, IPPROTO_UDP)),
+        (SOCK_DGRAM, IPPROTO_UDPLITE) => Ok(Udp::new(domain, IPPROTO_UDPLITE)),
         // Nothing listens for what these would send, and no ping group has members here.
         (SOCK_DGRAM, IPPROTO_ICMP) if domain == AF_INET => Err(Errno::EACCES),
         (SOCK_DGRAM, IPPROTO_ICMPV6) if domain == AF_INET6 => Err(Errno::EACCES),

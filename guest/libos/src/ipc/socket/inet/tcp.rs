@@ -14,7 +14,7 @@ use crate::sync::Mutex;
 use alloc::sync::{Arc, Weak};
 use alloc::vec;
 use alloc::vec::Vec;
-use linux_raw_sys::net::{MSG_OOB, SOCK_STREAM, TCP_INFO};
+use linux_raw_sys::net::{SOCK_STREAM, TCP_INFO};
 
 /// Buffers of a fresh socket (net.ipv4.tcp_wmem, tcp_rmem), bytes.
 const SEND_BUFFER: u32 = 16384;
@@ -300,10 +300,6 @@ impl Endpoint for Tcp {
     }
 
     fn send(&self, message: Outgoing<'_, '_>) -> Result<usize> {
-        // Urgent data would need a place outside the stream; nothing that runs on a loopback sends it.
-        if message.flags & MSG_OOB != 0 {
-            return Err(Errno::EOPNOTSUPP);
-        }
         match self.phase() {
             Phase::Waiting => Err(Errno::EAGAIN),
             Phase::Idle | Phase::Failed => {
@@ -347,6 +343,10 @@ impl Endpoint for Tcp {
 
     fn readable_bytes(&self) -> Result<usize> {
         if self.is_listening() { Err(Errno::EINVAL) } else { Ok(self.conduit.readable_bytes()) }
+    }
+
+    fn is_at_mark(&self) -> bool {
+        self.conduit.is_at_mark()
     }
 
     fn get_option(&self, level: u32, name: u32) -> Option<Result<Vec<u8>>> {

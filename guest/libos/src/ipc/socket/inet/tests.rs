@@ -165,3 +165,26 @@ fn a_connected_sender_hears_that_nobody_is_there() {
     assert_eq!(receive(&*a, 1), Err(Errno::ECONNREFUSED));
     assert_eq!(receive(&*a, 1), Err(Errno::EAGAIN));
 }
+
+#[test]
+fn an_urgent_byte_overtakes_the_stream() {
+    use crate::ipc::socket::{Incoming, Outgoing};
+    use crate::user::{IoVec, Reader, Writer};
+    use linux_raw_sys::net::MSG_OOB;
+    let (client, accepted) = connected();
+    let data = b"ab!";
+    let parts = [IoVec { base: data.as_ptr() as u64, len: 3 }];
+    let mut ancillary = Ancillary::default();
+    let message = Outgoing { data: &mut Reader::new(&parts), to: None, ancillary: &mut ancillary, flags: MSG_OOB };
+    assert_eq!(client.send(message), Ok(3));
+    send(&*client, b"cd").unwrap();
+    assert!(accepted.poll().contains(PollEvents::PRI));
+    let mut byte = [0u8; 4];
+    let parts = [IoVec { base: byte.as_mut_ptr() as u64, len: 4 }];
+    let taken = accepted.receive(Incoming { data: &mut Writer::new(&parts), peek: false, urgent: true }).unwrap();
+    assert_eq!((taken.len, byte[0]), (1, b'!'));
+    assert!(!accepted.poll().contains(PollEvents::PRI));
+    assert_eq!(receive(&*accepted, 10), Ok(b"ab".to_vec()));
+    assert!(accepted.is_at_mark());
+    assert_eq!(receive(&*accepted, 10), Ok(b"cd".to_vec()));
+}

@@ -1,25 +1,30 @@
 //! UDP over the loopback. What finds no receiver, or a full one, is lost as on any network; a connected sender hears of the
 //! former by ECONNREFUSED at its next call.
 use super::address::Address;
-use super::{Bound, Claim, UDP_PORTS, bind_address, check_level, destination, is_unspecified};
+use super::{Bound, Claim, Ports, UDP_LITE_PORTS, UDP_PORTS, bind_address, check_level, destination, is_unspecified};
 use crate::errno::{Errno, Result};
 use crate::fs::file::PollEvents;
 use crate::ipc::READABLE;
 use crate::ipc::socket::inbox::Inbox;
-use crate::ipc::socket::message::Ancillary;
+use crate::ipc::socket::message::{Ancillary, PacketHeader};
 use crate::ipc::socket::options::Options;
-use crate::ipc::socket::protocol::IPPROTO_UDP;
+use crate::ipc::socket::protocol::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDPLITE};
 use crate::ipc::socket::{Common, Endpoint, Incoming, Name, Outgoing, Received, Shutdown};
 use crate::sync::Mutex;
 use alloc::sync::{Arc, Weak};
-use linux_raw_sys::net::{MSG_OOB, SOCK_DGRAM};
+use linux_raw_sys::net::{IP_TOS, IP_TTL, IPV6_TCLASS, IPV6_UNICAST_HOPS, MSG_OOB, SOCK_DGRAM};
 
 /// Largest payload: 65535 less the headers.
 const PAYLOAD_MAX: usize = 65507;
 
+/// Hop limit where none was chosen.
+const HOPS_USUAL: u8 = 64;
+
 pub struct Udp {
     this: Weak<Udp>,
     domain: u32,
+    /// UDP or UDP-Lite, which has ports of its own.
+    protocol: u32,
     common: Common,
     state: Mutex<State>,
 }
@@ -35,13 +40,31 @@ struct State {
 }
 
 impl Udp {
-    pub fn new(domain: u32) -> Arc<Udp> {
+    pub fn new(domain: u32, protocol: u32) -> Arc<Udp> {
         Arc::new_cyclic(|this| Udp {
             this: this.clone(),
             domain,
+            protocol,
             common: Common::new(Options::default()),
             state: Mutex::default(),
         })
+    }
+
+    fn ports(&self) -> &'static Ports<Udp> {
+        if self.protocol == IPPROTO_UDPLITE { &UDP_LITE_PORTS } else { &UDP_PORTS }
+    }
+
+    /// What the header of a packet to `to` says: the sender's wish, else its options.
+    fn header(&self, to: Address, wish: PacketHeader) -> PacketHeader {
+        let options = self.common.options.lock();
+        let (hops, class) = match to.ip.is_v4() {
+            true => (options.number(IPPROTO_IP, IP_TTL), options.number(IPPROTO_IP, IP_TOS)),
+            false => (options.number(IPPROTO_IPV6, IPV6_UNICAST_HOPS), options.number(IPPROTO_IPV6, IPV6_TCLASS)),
+        };
+        PacketHeader {
+            hop_limit: wish.hop_limit.or(u8::try_from(hops).ok()).or(Some(HOPS_USUAL)),
+            traffic_class: wish.traffic_class.or(Some(class as u8)),
+        }
     }
 
     fn claim(&self, address: Address) -> Claim {
@@ -63,7 +86,7 @@ impl Udp {
         if let Some(bound) = self.state.lock().bound {
             return Ok(bound);
         }
-        let (id, address) = UDP_PORTS.claim(self.claim(Address::any(self.domain)), self.this.clone())?;
+        let (id, address) = self.ports().claim(self.claim(Address::any(self.domain)), self.this.clone())?;
         let bound = Bound { id, address };
         self.state.lock().bound = Some(bound);
         Ok(bound)
@@ -75,14 +98,14 @@ impl Udp {
     }
 
     /// Who gets a message: a socket connected to the sender before others, the youngest first.
-    fn receiver(to: Address, from: Address) -> Option<Arc<Udp>> {
-        let holders = UDP_PORTS.find(to, false);
+    fn receiver(&self, to: Address, from: Address) -> Option<Arc<Udp>> {
+        let holders = self.ports().find(to, false);
         let connected = holders.iter().rev().find(|holder| holder.state.lock().remote == Some(from));
         connected.or_else(|| holders.iter().rev().find(|holder| holder.hears(from))).cloned()
     }
 
     /// Puts a message into the inbox; what does not fit is lost.
-    fn deliver(&self, message: Outgoing<'_, '_>, from: Address, to: Address) -> Result<()> {
+    fn deliver(&self, message: Outgoing<'_, '_>, from: Address, to: Address, header: PacketHeader) -> Result<()> {
         let limit = self.common.options.lock().receive_buffer as usize;
         let len = message.data.remaining();
         {
@@ -92,7 +115,8 @@ impl Udp {
                 return Ok(());
             }
             let names = (Some(from.to_name(self.domain)), Some(to.to_name(self.domain)));
-            state.inbox.push_message(message.data, &mut Ancillary::default(), names.0, names.1)?;
+            let mut ancillary = Ancillary { header, ..Ancillary::default() };
+            state.inbox.push_message(message.data, &mut ancillary, names.0, names.1)?;
         }
         self.common.queue.wake_for(READABLE);
         Ok(())
@@ -113,7 +137,7 @@ impl Endpoint for Udp {
     }
 
     fn protocol(&self) -> u32 {
-        IPPROTO_UDP
+        self.protocol
     }
 
     fn bind(&self, name: &[u8]) -> Result<()> {
@@ -121,7 +145,7 @@ impl Endpoint for Udp {
         if self.state.lock().bound.is_some() {
             return Err(Errno::EINVAL);
         }
-        let (id, address) = UDP_PORTS.claim(self.claim(address), self.this.clone())?;
+        let (id, address) = self.ports().claim(self.claim(address), self.this.clone())?;
         self.state.lock().bound = Some(Bound { id, address });
         Ok(())
     }
@@ -193,8 +217,11 @@ impl Endpoint for Udp {
         let bound = self.ensure_bound()?;
         let from_ip = if bound.address.ip.is_any() { to.source_ip() } else { bound.address.ip };
         let from = Address { ip: from_ip, port: bound.address.port };
-        match Self::receiver(to, from) {
-            Some(receiver) => receiver.deliver(message, from, to)?,
+        match self.receiver(to, from) {
+            Some(receiver) => {
+                let header = self.header(to, message.ancillary.header);
+                receiver.deliver(message, from, to, header)?;
+            }
             None => {
                 message.data.skip(len);
                 if remote == Some(to) {
@@ -242,7 +269,7 @@ impl Endpoint for Udp {
     }
 
     fn check_level(&self, level: u32) -> Result<()> {
-        check_level(self.domain, level, IPPROTO_UDP)
+        check_level(self.domain, level, self.protocol)
     }
 
     fn close(&self) {
@@ -253,7 +280,7 @@ impl Endpoint for Udp {
         };
         drop(inbox);
         if let Some(bound) = bound {
-            UDP_PORTS.release(bound.address.port, bound.id);
+            self.ports().release(bound.address.port, bound.id);
         }
     }
 }

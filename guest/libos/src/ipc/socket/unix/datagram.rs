@@ -9,7 +9,7 @@ use crate::ipc::{READABLE, WRITABLE};
 use crate::sync::Mutex;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use linux_raw_sys::net::{AF_UNIX, AF_UNSPEC, SOCK_DGRAM};
+use linux_raw_sys::net::{AF_UNIX, AF_UNSPEC, MSG_OOB, SOCK_DGRAM};
 
 /// Messages that wait for a receiver before senders have to (net.unix.max_dgram_qlen).
 const QUEUE_MAX: usize = 10;
@@ -155,6 +155,9 @@ impl Endpoint for UnixDatagram {
     }
 
     fn send(&self, message: Outgoing<'_, '_>) -> Result<usize> {
+        if message.flags & MSG_OOB != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
         let target = match message.to {
             Some(name) => Self::target(name)?.0,
             None => {

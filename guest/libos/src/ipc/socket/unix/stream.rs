@@ -11,7 +11,7 @@ use crate::ipc::socket::{Common, Endpoint, Incoming, Name, Outgoing, Received, S
 use crate::sync::Mutex;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use linux_raw_sys::net::{AF_UNIX, SOCK_SEQPACKET};
+use linux_raw_sys::net::{AF_UNIX, MSG_OOB, SOCK_SEQPACKET};
 
 pub struct UnixStream {
     this: Weak<UnixStream>,
@@ -194,6 +194,9 @@ impl Endpoint for UnixStream {
     fn send(&self, message: Outgoing<'_, '_>) -> Result<usize> {
         if message.to.is_some() && self.kind != SOCK_SEQPACKET {
             return Err(if self.conduit.is_connected() { Errno::EISCONN } else { Errno::EOPNOTSUPP });
+        }
+        if message.flags & MSG_OOB != 0 {
+            return Err(Errno::EOPNOTSUPP);
         }
         if message.ancillary.credentials.is_none() && self.tags_credentials() {
             message.ancillary.credentials = Some(caller::credentials());

@@ -91,7 +91,7 @@ fn open_files_go_with_the_first_byte_and_end_a_read() {
     let (a, b) = two(SOCK_STREAM);
     let file = OpenFile::new(Arc::new(EventFd::new(0, false)), 0);
     send(&*a, b"ab").unwrap();
-    let rights = Ancillary { rights: vec![file.clone()], credentials: None };
+    let rights = Ancillary { rights: vec![file.clone()], ..Ancillary::default() };
     send_with(&*a, b"cd", None, rights).unwrap();
     send(&*a, b"ef").unwrap();
     let (bytes, received) = receive_with(&*b, 3, false).unwrap();
@@ -105,7 +105,7 @@ fn open_files_go_with_the_first_byte_and_end_a_read() {
 fn open_files_that_nobody_took_are_closed_with_the_socket() {
     let (a, b) = two(SOCK_DGRAM);
     let file = OpenFile::new(Arc::new(EventFd::new(0, false)), 0);
-    send_with(&*a, b"x", None, Ancillary { rights: vec![file.clone()], credentials: None }).unwrap();
+    send_with(&*a, b"x", None, Ancillary { rights: vec![file.clone()], ..Ancillary::default() }).unwrap();
     drop((Socket::open(a, 0), Socket::open(b, 0)));
     assert_eq!(Arc::strong_count(&file), 1);
 }
