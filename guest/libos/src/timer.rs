@@ -7,7 +7,8 @@ use crate::sync::Mutex;
 use crate::time::{self, TimerId, monotonic_ns};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use linux_raw_sys::general::SIGALRM;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use linux_raw_sys::general::{SIGALRM, SIGPROF, SIGVTALRM};
 
 /// Most POSIX timers of a program.
 const MAX: usize = 1024;
@@ -35,10 +36,27 @@ struct Timer {
     overrun: u32,
 }
 
+/// A timer that counts processor time: when it is due on the program's processor clock.
+#[derive(Clone, Copy, Default)]
+struct CpuTimer {
+    due_ns: u64,
+    interval_ns: u64,
+}
+
+/// Timers that count processor time, in all programs: while there are any, the VMM ticks.
+static CPU_TIMERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether any timer counts processor time.
+pub fn counts_processor_time() -> bool {
+    CPU_TIMERS.load(Ordering::Relaxed) != 0
+}
+
 /// The timers of a program.
 pub struct Timers {
     pid: u32,
     list: Mutex<BTreeMap<u32, Timer>>,
+    /// ITIMER_VIRTUAL and ITIMER_PROF, which are the same here: a library OS has no system time of its own.
+    cpu: Mutex<[Option<CpuTimer>; 2]>,
 }
 
 struct Expiry {
@@ -56,7 +74,7 @@ impl Wake for Expiry {
 
 impl Timers {
     pub fn new(pid: u32) -> Timers {
-        Timers { pid, list: Mutex::new(BTreeMap::new()) }
+        Timers { pid, list: Mutex::new(BTreeMap::new()), cpu: Mutex::new([None; 2]) }
     }
 
     /// A new, unarmed timer; its number.
@@ -119,8 +137,47 @@ impl Timers {
         Ok(())
     }
 
+    /// Sets ITIMER_VIRTUAL (0) or ITIMER_PROF (1): `value_ns` of processor time from now, 0 to disarm; what it was.
+    pub fn set_cpu(&self, which: usize, used_ns: u64, value_ns: u64, interval_ns: u64) -> (u64, u64) {
+        let old = self.get_cpu(which, used_ns);
+        let mut cpu = self.cpu.lock();
+        let had = cpu[which].is_some();
+        cpu[which] = (value_ns > 0).then(|| CpuTimer { due_ns: used_ns.saturating_add(value_ns), interval_ns });
+        match (had, cpu[which].is_some()) {
+            (false, true) => CPU_TIMERS.fetch_add(1, Ordering::Relaxed),
+            (true, false) => CPU_TIMERS.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        drop(cpu);
+        crate::sched::deadlines_changed();
+        old
+    }
+
+    /// Nanoseconds left and interval of ITIMER_VIRTUAL (0) or ITIMER_PROF (1).
+    pub fn get_cpu(&self, which: usize, used_ns: u64) -> (u64, u64) {
+        self.cpu.lock()[which].map_or((0, 0), |timer| (timer.due_ns.saturating_sub(used_ns).max(1), timer.interval_ns))
+    }
+
+    /// Sends the signals of processor-time timers that are due (at a tick).
+    pub fn check_cpu(&self, process: &Arc<process::Process>) {
+        if self.cpu.lock().iter().all(Option::is_none) {
+            return;
+        }
+        let used = process.cpu_time_ns();
+        for (which, signal) in [SIGVTALRM, SIGPROF].into_iter().enumerate() {
+            let timer = self.cpu.lock()[which];
+            if let Some(timer) = timer.filter(|timer| timer.due_ns <= used) {
+                self.set_cpu(which, used, timer.interval_ns, timer.interval_ns);
+                signal::send_to_process(process, SigInfo::kernel(signal));
+            }
+        }
+    }
+
     /// Forgets all of them (exec, exit).
     pub fn clear(&self) {
+        for which in 0..2 {
+            self.set_cpu(which, 0, 0, 0);
+        }
         let list = core::mem::take(&mut *self.list.lock());
         for armed in list.into_values().filter_map(|timer| timer.armed) {
             time::cancel(armed.id);

@@ -31,7 +31,7 @@ pub fn last_error() -> u64 {
 /// From the entry code, with the registers on the thread's stack.
 pub extern "C" fn enter(regs: &mut Regs, vector: u64) {
     if vector == entry::VECTOR_PREEMPT {
-        preempt();
+        // What the VMM announced is seen there, the tick included.
         crate::syscall::before_return(regs, None);
         return;
     }
@@ -61,12 +61,6 @@ pub extern "C" fn enter(regs: &mut Regs, vector: u64) {
 fn remember(vector: u64, error: u64) {
     LAST_VECTOR.store(vector, Ordering::Relaxed);
     LAST_ERROR.store(error, Ordering::Relaxed);
-}
-
-fn preempt() {
-    crate::time::run_expired();
-    sched::handle_events();
-    sched::yield_now();
 }
 
 fn page_fault(address: u64, error: u64) -> Result<(), Denied> {

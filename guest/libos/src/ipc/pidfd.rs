@@ -22,9 +22,14 @@ pub fn target(open: &OpenFile) -> Result<u32> {
     process(open).map(|process| process.pid)
 }
 
-/// The program that a descriptor names. EBADF for other files.
+/// The program that a descriptor names: a pidfd, or its directory in `/proc`. EBADF for other files.
 pub fn process(open: &OpenFile) -> Result<Arc<Process>> {
-    open.file().downcast::<PidFd>().map(|file| file.0.clone()).ok_or(Errno::EBADF)
+    if let Some(file) = open.file().downcast::<PidFd>() {
+        return Ok(file.0.clone());
+    }
+    let path = open.file().path();
+    let number = path.strip_prefix(b"/proc/").and_then(|n| core::str::from_utf8(n).ok()).and_then(|n| n.parse().ok());
+    number.and_then(crate::process::find).ok_or(Errno::EBADF)
 }
 
 impl File for PidFd {

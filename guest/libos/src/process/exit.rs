@@ -48,6 +48,7 @@ pub fn exit_thread() -> ! {
     let last = {
         let mut threads = process.threads.lock();
         threads.remove(&me.tid);
+        process.ran_ns.fetch_add(me.cpu_time_ns(), Ordering::Relaxed);
         threads.is_empty()
     };
     process.child_ended.wake_all();
@@ -161,7 +162,10 @@ fn end_process(process: &Arc<Process>) {
 /// Takes an ended child out of all tables.
 fn collect(parent: &Process, pid: u32) {
     parent.children.lock().retain(|child| child.pid != pid);
-    PROCESSES.lock().remove(&pid);
+    if let Some(child) = PROCESSES.lock().remove(&pid) {
+        let used = child.ran_ns.load(Ordering::Relaxed) + child.children_ran_ns.load(Ordering::Relaxed);
+        parent.children_ran_ns.fetch_add(used, Ordering::Relaxed);
+    }
 }
 
 /// Which children a wait is for.
@@ -178,6 +182,8 @@ pub struct Ended {
     pub pid: u32,
     pub uid: u32,
     pub status: u32,
+    /// Processor time that it used, ns.
+    pub ran_ns: u64,
 }
 
 /// Waits until a child has ended. `None` when `no_hang` and none has; ECHILD when there is no such child.
@@ -195,7 +201,12 @@ pub fn wait(which: Which, no_hang: bool, keep: bool) -> Result<Option<Ended>> {
             any |= fits;
             if fits && child.is_zombie() {
                 let uid = child.credentials.lock().uid;
-                return Some(Ok(Ended { pid: child.pid, uid, status: child.status.load(Ordering::Acquire) }));
+                return Some(Ok(Ended {
+                    pid: child.pid,
+                    uid,
+                    status: child.status.load(Ordering::Acquire),
+                    ran_ns: child.ran_ns.load(Ordering::Relaxed) + child.children_ran_ns.load(Ordering::Relaxed),
+                }));
             }
         }
         if any { None } else { Some(Err(Errno::ECHILD)) }

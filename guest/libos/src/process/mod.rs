@@ -66,6 +66,8 @@ pub struct Process {
     pub started_ns: u64,
     /// Processor time of threads that have ended, ns.
     pub ran_ns: AtomicU64,
+    /// The same of children that were waited for.
+    pub children_ran_ns: AtomicU64,
     pub timers: crate::timer::Timers,
 }
 
@@ -146,6 +148,7 @@ impl Process {
             dumpable: AtomicBool::new(true),
             started_ns: crate::time::monotonic_ns(),
             ran_ns: AtomicU64::new(0),
+            children_ran_ns: AtomicU64::new(0),
             timers: crate::timer::Timers::new(start.pid),
         });
         PROCESSES.lock().insert(process.pid, process.clone());
@@ -168,6 +171,12 @@ impl Process {
     /// The address space.
     pub fn space(&self) -> Arc<Space> {
         self.space.lock().clone()
+    }
+
+    /// Processor time of all its threads, ns.
+    pub fn cpu_time_ns(&self) -> u64 {
+        let threads: u64 = self.threads.lock().values().map(|thread| thread.cpu_time_ns()).sum();
+        self.ran_ns.load(Ordering::Relaxed) + threads
     }
 
     /// Lets vfork's parent go on.

@@ -76,7 +76,6 @@ impl proc::Process for Process {
             let signals = thread.signals.lock();
             (signals.pending.set(), signals.mask)
         });
-        let ran_ns = self.threads.lock().values().map(|thread| thread.ran_ns.load(Ordering::Relaxed)).sum::<u64>();
         Facts {
             parent: self.parent_pid(),
             group: self.group.load(Ordering::Relaxed),
@@ -86,7 +85,7 @@ impl proc::Process for Process {
             uids: [credentials.uid, credentials.euid, credentials.suid],
             gids: [credentials.gid, credentials.egid, credentials.sgid],
             groups: credentials.groups,
-            ran_ns: self.ran_ns.load(Ordering::Relaxed) + ran_ns,
+            ran_ns: self.cpu_time_ns(),
             started_ns: self.started_ns.saturating_sub(crate::boot::started_ns()),
             mapped_bytes,
             resident_bytes,

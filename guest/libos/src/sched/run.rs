@@ -39,7 +39,8 @@ pub fn make_runnable(thread: Arc<Thread>) {
 
 /// Tells the VMM when this vCPU wants to be preempted: at the next tick if others could run, else at the next timer.
 pub fn deadlines_changed() {
-    let at = if READY.lock().is_empty() { time::next_deadline_ns().unwrap_or(0) } else { 1 };
+    let tick = !READY.lock().is_empty() || crate::timer::counts_processor_time();
+    let at = if tick { 1 } else { time::next_deadline_ns().unwrap_or(0) };
     cpu::set_preempt_at(at);
 }
 
@@ -50,6 +51,9 @@ pub fn schedule() {
         match next {
             Some(next) if core::ptr::eq(Arc::as_ptr(&next), cpu::current_thread()) => {
                 next.set_state(State::Running);
+                // It may have waited in `idle`, which counts as nobody's time.
+                next.stop_clock();
+                next.start_clock();
                 break;
             }
             Some(next) => {
@@ -83,9 +87,11 @@ fn switch_to(next: &Arc<Thread>) {
             previous.fpu().save();
         }
         previous.fs_base.store(cpu::fs_base(), Ordering::Relaxed);
+        previous.stop_clock();
         previous.saved_stack.as_ptr()
     };
     next.set_state(State::Running);
+    next.start_clock();
     let root = next.space().root();
     // SAFETY: every address space maps the library OS; the stack pointer was stored by a switch or at creation; the words
     // belong to this vCPU; fs bases are checked when programs set them.
@@ -128,6 +134,10 @@ fn idle() {
     handle_events();
     if !READY.lock().is_empty() {
         return;
+    }
+    // The thread that waits here is still the current one, but its time is not.
+    if !cpu::current_thread().is_null() {
+        current().stop_clock();
     }
     let before = time::monotonic_ns();
     // An error would be an invalid deadline; there is none.

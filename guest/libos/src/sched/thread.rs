@@ -47,8 +47,9 @@ pub struct Thread {
     pub robust_list: AtomicU64,
     /// Name, as `prctl(PR_SET_NAME)` sets it.
     pub name: Mutex<[u8; 16]>,
-    /// Nanoseconds of processor time, and when it was last put on a processor.
-    pub ran_ns: AtomicU64,
+    /// Nanoseconds of processor time up to the last time it left the processor, and when it last got it.
+    ran_ns: AtomicU64,
+    running_since_ns: AtomicU64,
 }
 
 // SAFETY: the stack belongs to the thread; the FPU state is touched only by the vCPU that runs (or switches) the thread.
@@ -103,6 +104,7 @@ impl Thread {
             robust_list: AtomicU64::new(0),
             name: Mutex::new(start.name),
             ran_ns: AtomicU64::new(0),
+            running_since_ns: AtomicU64::new(0),
         })
     }
 
@@ -147,6 +149,26 @@ impl Thread {
 
     pub(super) fn set_state(&self, state: State) {
         self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Processor time used, ns.
+    pub fn cpu_time_ns(&self) -> u64 {
+        let since = self.running_since_ns.load(Ordering::Relaxed);
+        let now = if since == 0 { 0 } else { crate::time::monotonic_ns().saturating_sub(since) };
+        self.ran_ns.load(Ordering::Relaxed) + now
+    }
+
+    /// Starts to count processor time.
+    pub(super) fn start_clock(&self) {
+        self.running_since_ns.store(crate::time::monotonic_ns(), Ordering::Relaxed);
+    }
+
+    /// Stops counting.
+    pub(super) fn stop_clock(&self) {
+        let since = self.running_since_ns.swap(0, Ordering::Relaxed);
+        if since != 0 {
+            self.ran_ns.fetch_add(crate::time::monotonic_ns().saturating_sub(since), Ordering::Relaxed);
+        }
     }
 
     /// Leaves the processor until somebody wakes the thread.

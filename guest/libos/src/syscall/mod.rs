@@ -152,6 +152,7 @@ mod entry {
         loop {
             if sched::handle_events() & PENDING_KICK != 0 {
                 crate::time::run_expired();
+                thread.process.timers.check_cpu(&thread.process);
                 sched::yield_now();
             }
             if thread.is_to_end() {

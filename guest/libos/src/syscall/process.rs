@@ -1,5 +1,6 @@
 //! Programs: clone, exec, exit, wait.
 use super::Context;
+use super::time::rusage;
 use crate::errno::{Errno, Result};
 use crate::process::exit::{self, Which};
 use crate::process::fork::{CLONE_CLEAR_SIGHAND_LOW, CloneRequest};
@@ -157,7 +158,7 @@ pub fn wait4(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         user::write(status_at, &ended.status)?;
     }
     if usage_at != 0 {
-        user::write(usage_at, &[0u64; 18])?;
+        user::write(usage_at, &rusage(ended.ran_ns, 0))?;
     }
     Ok(ended.pid as usize)
 }
@@ -189,7 +190,7 @@ pub fn waitid(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         }
     }
     if usage_at != 0 {
-        user::write(usage_at, &[0u64; 18])?;
+        user::write(usage_at, &rusage(ended.map_or(0, |ended| ended.ran_ns), 0))?;
     }
     Ok(0)
 }

@@ -108,9 +108,9 @@ static PROCESSES: &[Entry] = calls! {
     58 vfork ("") Full "" => process::vfork;
     59 execve ("path pointer pointer") Full "" => process::execve;
     60 exit ("int") Full "" => process::exit;
-    61 wait4 ("int pointer flags pointer") Partial "no stopped children; resource usage is zero" => process::wait4;
+    61 wait4 ("int pointer flags pointer") Partial "no stopped children" => process::wait4;
     231 exit_group ("int") Full "" => process::exit_group;
-    247 waitid ("int int pointer flags pointer") Partial "no stopped children; resource usage is zero" => process::waitid;
+    247 waitid ("int int pointer flags pointer") Partial "no stopped children" => process::waitid;
     322 execveat ("fd path pointer pointer flags") Full "" => process::execveat;
     435 clone3 ("pointer len") Partial "no namespaces, no set_tid" => process::clone3;
 };
@@ -179,9 +179,9 @@ static SOCKETS: &[Entry] = calls! {
 
 static TIME: &[Entry] = calls! {
     35 nanosleep ("pointer pointer") Full "" => time::nanosleep;
-    36 getitimer ("int pointer") Partial "ITIMER_REAL only" => timer::getitimer;
+    36 getitimer ("int pointer") Full "" => timer::getitimer;
     37 alarm ("int") Full "" => timer::alarm;
-    38 setitimer ("int pointer pointer") Partial "ITIMER_REAL only" => timer::setitimer;
+    38 setitimer ("int pointer pointer") Full "" => timer::setitimer;
     96 gettimeofday ("pointer pointer") Full "" => time::gettimeofday;
     98 getrusage ("int pointer") Partial "user time and memory" => time::getrusage;
     100 times ("pointer") Partial "user time" => time::times;

@@ -3,7 +3,7 @@ use super::Context;
 use super::thread::read_timespec;
 use crate::errno::{Errno, Result};
 use crate::time::{SECOND_NS, monotonic_ns, realtime_ns, realtime_to_monotonic_ns};
-use crate::{sched, user};
+use crate::{process, sched, user};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general::*;
 
@@ -11,19 +11,30 @@ fn write_timespec(address: u64, ns: u64) -> Result<()> {
     user::write(address, &[ns / SECOND_NS, ns % SECOND_NS])
 }
 
-/// Processor time is not counted per thread on software KVM's clocks finer than what the program has been running: time that
-/// the vCPU was not idle.
-fn cpu_time_ns(ctx: &Context<'_>) -> u64 {
-    monotonic_ns().saturating_sub(ctx.process.started_ns).saturating_sub(crate::arch::cpu::idle_ns())
+/// The clock of another program or thread (clock_getcpuclockid(3)): its number is in the upper bits, inverted, and bit 2 says
+/// that it is a thread's.
+fn other_cpu_time_ns(clock: i32) -> Result<u64> {
+    let number = !(clock >> 3) as u32;
+    if clock & 4 != 0 {
+        let current = sched::current();
+        if number == 0 || number == current.tid {
+            return Ok(current.cpu_time_ns());
+        }
+        return process::find_thread(number).map(|thread| thread.cpu_time_ns()).ok_or(Errno::EINVAL);
+    }
+    match number {
+        0 => Ok(sched::current().process.cpu_time_ns()),
+        pid => process::find(pid).map(|process| process.cpu_time_ns()).ok_or(Errno::EINVAL),
+    }
 }
 
 fn now_ns(ctx: &Context<'_>, clock: u64) -> Result<u64> {
     match clock as u32 {
         CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_TAI => Ok(realtime_ns()),
         CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_BOOTTIME => Ok(monotonic_ns()),
-        CLOCK_PROCESS_CPUTIME_ID | CLOCK_THREAD_CPUTIME_ID => Ok(cpu_time_ns(ctx)),
-        // Clocks of other programs and threads (clock_getcpuclockid, pthread_getcpuclockid).
-        other if (other as i32) < 0 => Ok(cpu_time_ns(ctx)),
+        CLOCK_PROCESS_CPUTIME_ID => Ok(ctx.process.cpu_time_ns()),
+        CLOCK_THREAD_CPUTIME_ID => Ok(ctx.thread.cpu_time_ns()),
+        other if (other as i32) < 0 => other_cpu_time_ns(other as i32),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -97,22 +108,28 @@ pub fn clock_nanosleep(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 /// Ticks of 10 ms: user, system, and the children's.
 pub fn times(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     if args[0] != 0 {
-        let user = cpu_time_ns(ctx) / 10_000_000;
-        user::write(args[0], &[user, 0, ctx.process.ran_ns.load(Ordering::Relaxed) / 10_000_000, 0])?;
+        let own = ctx.process.cpu_time_ns() / 10_000_000;
+        let children = ctx.process.children_ran_ns.load(Ordering::Relaxed) / 10_000_000;
+        user::write(args[0], &[own, 0, children, 0])?;
     }
     Ok((monotonic_ns() / 10_000_000) as usize)
 }
 
 /// `struct rusage`: user time and peak memory; the counters that no library OS has are zero.
+pub fn rusage(ran_ns: u64, resident: u64) -> [u64; 18] {
+    let mut usage = [0u64; 18];
+    usage[0] = ran_ns / SECOND_NS;
+    usage[1] = ran_ns % SECOND_NS / 1000;
+    usage[4] = resident / 1024;
+    usage
+}
+
 pub fn getrusage(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let used = match args[0] as i32 {
-        0 | 1 => cpu_time_ns(ctx),
-        -1 => 0,
+        0 => ctx.process.cpu_time_ns(),
+        1 => ctx.thread.cpu_time_ns(),
+        -1 => ctx.process.children_ran_ns.load(Ordering::Relaxed),
         _ => return Err(Errno::EINVAL),
     };
-    let mut usage = [0u64; 18];
-    usage[0] = used / SECOND_NS;
-    usage[1] = used % SECOND_NS / 1000;
-    usage[4] = ctx.thread.space().sizes().1 / 1024;
-    user::write(args[1], &usage).map(|()| 0)
+    user::write(args[1], &rusage(used, ctx.thread.space().sizes().1)).map(|()| 0)
 }

@@ -6,11 +6,12 @@ use crate::timer::{INTERVAL, Notify};
 use crate::user;
 use linux_raw_sys::general::*;
 
-/// Only ITIMER_REAL fires; the two that count processor time are refused.
-fn real_only(which: u64) -> Result<()> {
-    match which as u32 {
-        ITIMER_REAL => Ok(()),
-        ITIMER_VIRTUAL | ITIMER_PROF => Err(Errno::ENOSYS),
+/// Which of the program's timers: `None` for the real one, 0 and 1 for those that count processor time.
+fn which(number: u64) -> Result<Option<usize>> {
+    match number as u32 {
+        ITIMER_REAL => Ok(None),
+        ITIMER_VIRTUAL => Ok(Some(0)),
+        ITIMER_PROF => Ok(Some(1)),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -31,15 +32,23 @@ fn read_interval(at: u64, unit_ns: u64) -> Result<(u64, u64)> {
 }
 
 pub fn getitimer(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    real_only(args[0])?;
-    write_interval(args[1], ctx.process.timers.get(INTERVAL)?, 1000).map(|()| 0)
+    let now = match which(args[0])? {
+        None => ctx.process.timers.get(INTERVAL)?,
+        Some(timer) => ctx.process.timers.get_cpu(timer, ctx.process.cpu_time_ns()),
+    };
+    write_interval(args[1], now, 1000).map(|()| 0)
 }
 
 pub fn setitimer(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    real_only(args[0])?;
-    let (value, interval) = read_interval(args[1], 1000)?;
-    let deadline = (value > 0).then(|| monotonic_ns().saturating_add(value));
-    let old = ctx.process.timers.set(INTERVAL, deadline, interval)?;
+    let which = which(args[0])?;
+    let (value, interval) = if args[1] == 0 { (0, 0) } else { read_interval(args[1], 1000)? };
+    let old = match which {
+        None => {
+            let deadline = (value > 0).then(|| monotonic_ns().saturating_add(value));
+            ctx.process.timers.set(INTERVAL, deadline, interval)?
+        }
+        Some(timer) => ctx.process.timers.set_cpu(timer, ctx.process.cpu_time_ns(), value, interval),
+    };
     if args[2] != 0 {
         write_interval(args[2], old, 1000)?;
     }
