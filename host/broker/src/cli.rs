@@ -68,6 +68,8 @@ pub struct ChildOptions {
     pub memory: i32,
     pub doorbell: i32,
     pub wake: i32,
+    /// The binary of a program to warm up with; 0 = there is none yet.
+    pub warm: i32,
     pub device_memory_mib: Option<u64>,
     /// The only place where it may write.
     pub scratch: PathBuf,
@@ -129,6 +131,7 @@ impl Values {
             "doorbell-fd" => self.child.doorbell = value.parse()?,
             "wake-fd" => self.child.wake = value.parse()?,
             "control-fd" => self.control = value.parse()?,
+            "warm-fd" => self.child.warm = value.parse()?,
             "link-fd" => self.child.link = value.parse()?,
             "lease-dir" => self.lease_dir = Some(value.into()),
             "runtime-dir" => self.sources.directories.push(value.into()),
@@ -175,6 +178,7 @@ impl ChildOptions {
             ("--memory-fd", self.memory),
             ("--doorbell-fd", self.doorbell),
             ("--wake-fd", self.wake),
+            ("--warm-fd", self.warm),
         ] {
             add(name, number.to_string().into());
         }

@@ -54,6 +54,6 @@ fn compile_one(link: &Link, compiler: &mut impl Compiler) -> u8 {
     if File::from(result).write_all_at(&job::encode_result(&build), 0).is_err() {
         return 1;
     }
-    let done = link.send(&Message::new(link::COMPILED, received.message.request), &[], &[]);
+    let done = link.send(&Message::new(link::COMPILED, 0), &[], &[]);
     u8::from(done.is_err())
 }

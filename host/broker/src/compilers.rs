@@ -20,18 +20,35 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Status of a build that brought its compiler down: every API calls a failed build something, and the worker knows what.
 const CRASHED: i32 = 0;
 
+/// Who asked for a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The serving process, under this number.
+    Worker(u32),
+    /// The supervisor itself.
+    Supervisor,
+}
+
+/// An ended build.
+pub struct Ended {
+    pub origin: Origin,
+    /// Of the binary.
+    pub tag: [u8; 32],
+    pub build: Build,
+}
+
 pub struct Compilers {
     options: ChildOptions,
     scratch: PathBuf,
     started: u64,
     spare: Option<Process>,
     running: Vec<Running>,
-    waiting: VecDeque<(u32, OwnedFd)>,
+    waiting: VecDeque<(Origin, OwnedFd)>,
 }
 
 struct Running {
     process: Process,
-    request: u32,
+    origin: Origin,
     result: OwnedFd,
     deadline: Instant,
     directory: PathBuf,
@@ -65,10 +82,10 @@ impl Compilers {
     }
 
     /// Takes a job; the answer comes from `turn`.
-    pub fn submit(&mut self, request: u32, job: OwnedFd) {
+    pub fn submit(&mut self, origin: Origin, job: OwnedFd) {
         // A worker that floods us loses its oldest jobs' place, not our memory.
         if self.waiting.len() < MOST_WAITING {
-            self.waiting.push_back((request, job));
+            self.waiting.push_back((origin, job));
         }
     }
 
@@ -83,45 +100,43 @@ impl Compilers {
         self.running.iter().map(|running| &running.process)
     }
 
-    /// Deals with compilers that are done (`ready`, in the order of `links`) or late, and starts what waits. Answers for the
-    /// serving process, with the result's file where there is one.
-    pub fn turn(&mut self, ready: &[bool], key: Option<&Key>) -> Vec<(Message, Option<OwnedFd>)> {
-        let mut answers = Vec::new();
+    /// Deals with compilers that are done (`ready`, in the order of `links`) or late, and starts what waits.
+    pub fn turn(&mut self, ready: &[bool], key: Option<&Key>) -> Vec<Ended> {
+        let mut ended = Vec::new();
         let now = Instant::now();
         for index in (0..self.running.len()).rev() {
             let done = ready.get(index).copied().unwrap_or(false);
             if done || self.running[index].deadline <= now {
                 let running = self.running.swap_remove(index);
-                answers.push(finish(running, done, key));
+                ended.push(finish(running, done, key));
             }
         }
         while self.running.len() < MOST_RUNNING
-            && let Some((request, job)) = self.waiting.pop_front()
+            && let Some((origin, job)) = self.waiting.pop_front()
         {
-            match self.run(request, &job) {
+            match self.run(origin, &job) {
                 Ok(running) => self.running.push(running),
-                Err(error) => answers.push(failure(request, &format!("the compiler cannot be started: {error}"))),
+                Err(error) => ended.push(failure(origin, &format!("the compiler cannot be started: {error}"))),
             }
         }
-        answers
+        ended
     }
 
-    fn run(&mut self, request: u32, job: &OwnedFd) -> std::io::Result<Running> {
+    fn run(&mut self, origin: Origin, job: &OwnedFd) -> std::io::Result<Running> {
         let process = match self.spare.take() {
             Some(process) => process,
             None => self.start()?,
         };
         let directory = self.directory(self.started);
         let result = link::empty_file()?;
-        let message = Message::new(link::COMPILE, request);
-        process.link.send(&message, &[], &[job.as_fd(), result.as_fd()])?;
+        process.link.send(&Message::new(link::COMPILE, 0), &[], &[job.as_fd(), result.as_fd()])?;
         // The next one gets ready meanwhile.
         self.prepare();
-        Ok(Running { process, request, result, deadline: Instant::now() + PATIENCE, directory })
+        Ok(Running { process, origin, result, deadline: Instant::now() + PATIENCE, directory })
     }
 }
 
-fn finish(mut running: Running, done: bool, key: Option<&Key>) -> (Message, Option<OwnedFd>) {
+fn finish(mut running: Running, done: bool, key: Option<&Key>) -> Ended {
     let last = if done { running.process.link.receive() } else { None };
     let compiled = last.as_ref().is_some_and(|last| last.message.kind == link::COMPILED);
     // Dead before its result is read: what is signed is what was read.
@@ -133,21 +148,16 @@ fn finish(mut running: Running, done: bool, key: Option<&Key>) -> (Message, Opti
             None if done => describe_end(status),
             None => format!("took longer than {} s", PATIENCE.as_secs()),
         };
-        return failure(running.request, &format!("the compiler {reason}"));
+        return failure(running.origin, &format!("the compiler {reason}"));
     }
     let build = link::read_all(running.result, job::RESULT_MAX).ok().and_then(|bytes| job::decode_result(&bytes));
     match (build, key) {
-        (Some(build), Some(key)) => answer(running.request, &build, key.tag(&build.binary)),
-        _ => failure(running.request, "the compiler wrote no result"),
+        (Some(build), Some(key)) => Ended { origin: running.origin, tag: key.tag(&build.binary), build },
+        _ => failure(running.origin, "the compiler wrote no result"),
     }
 }
 
-fn failure(request: u32, log: &str) -> (Message, Option<OwnedFd>) {
+fn failure(origin: Origin, log: &str) -> Ended {
     let log = format!("{log}\n").into_bytes();
-    answer(request, &Build { status: CRASHED, log, binary: Vec::new() }, [0; 32])
-}
-
-fn answer(request: u32, build: &Build, tag: [u8; 32]) -> (Message, Option<OwnedFd>) {
-    let message = Message { tag, ..Message::new(link::COMPILED, request) };
-    (message, link::sealed_file(&[&job::encode_result(build)]).ok())
+    Ended { origin, tag: [0; 32], build: Build { status: CRASHED, log, binary: Vec::new() } }
 }

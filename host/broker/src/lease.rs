@@ -84,9 +84,7 @@ pub fn node_key(directory: &Path) -> Result<Vec<u8>, LeaseError> {
     rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty()).map_err(|error| failed(error.into()))?;
     // Written aside and linked, so that two first users end up with the same key.
     let aside = directory.join(format!("binary.key.{}", std::process::id()));
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(&aside, flags, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
-    File::from(file).write_all(&key).map_err(failed)?;
+    write_private(&aside, &key).map_err(failed)?;
     let linked = std::fs::hard_link(&aside, &path);
     let _ = std::fs::remove_file(&aside);
     match linked {
@@ -96,8 +94,15 @@ pub fn node_key(directory: &Path) -> Result<Vec<u8>, LeaseError> {
     }
 }
 
+/// Writes a file that only this user can read.
+pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    File::from(file).write_all(bytes)
+}
+
 /// A device's id as a file name.
-fn file_name(device: &str) -> String {
+pub fn file_name(device: &str) -> String {
     device.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect()
 }
 

@@ -22,6 +22,7 @@ mod server;
 mod signature;
 mod spin;
 mod supervisor;
+mod warm;
 mod worker;
 
 use cli::Action;

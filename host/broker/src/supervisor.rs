@@ -4,15 +4,17 @@
 //! supervisor runs no vendor's code. It alone can start a compiler, knows the node's key, and tells the guest when the serving
 //! process has died.
 use crate::cli::{ChildOptions, ServeOptions};
-use crate::compilers::Compilers;
+use crate::compilers::{Compilers, Ended, Origin};
 use crate::control::Control;
 use crate::jail::open_to_others;
+use crate::job;
 use crate::lease::{Lease, LeaseError, node_key};
 use crate::link::{self, Message, Received};
 use crate::list::runtimes;
 use crate::memory::{Memory, MemoryError};
 use crate::process::{Process, WORK, close_on_exec, describe_end};
 use crate::signature::Key;
+use crate::warm::WarmProgram;
 use kasoku_abi::accel::program::TEXT_MAX;
 use kasoku_abi::accel::session::{STATE_CLOSED, STATE_LOST, STATE_SERVING};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -82,6 +84,7 @@ struct Supervisor {
     secret: Vec<u8>,
     /// Known when the worker is ready.
     key: Option<Key>,
+    warm: WarmProgram,
     /// Last: the lock is given up when everything else is gone.
     _lease: Lease,
 }
@@ -123,7 +126,9 @@ impl Supervisor {
             ..ChildOptions::default()
         };
         let scratch = lease.private_directory("serve", uid).map_err(ServeError::Start)?;
+        let warm = WarmProgram::of(&options.lease_dir, &options.device, &secret);
         let for_worker = ChildOptions {
+            warm: warm.file().map_or(0, rustix::fd::AsRawFd::as_raw_fd),
             memory: rustix::fd::AsRawFd::as_raw_fd(memory_fd),
             doorbell: rustix::fd::AsRawFd::as_raw_fd(doorbell),
             wake: rustix::fd::AsRawFd::as_raw_fd(&wake),
@@ -132,11 +137,12 @@ impl Supervisor {
             ..common.clone()
         };
         // The serving process holds the lock too: should this one be killed, the device comes free when that one is gone.
-        let inherited = [memory_fd.as_fd(), doorbell.as_fd(), wake.as_fd(), lease.lock.as_fd()];
+        let mut inherited = vec![memory_fd.as_fd(), doorbell.as_fd(), wake.as_fd(), lease.lock.as_fd()];
+        inherited.extend(warm.file().map(AsFd::as_fd));
         let worker = Process::start(WORK, for_worker, &inherited).map_err(ServeError::Start)?;
         let directories = lease.scratch.clone();
         let compilers = Compilers::new(common, directories);
-        Ok(Self { worker, compilers, memory, wake, secret, key: None, _lease: lease })
+        Ok(Self { worker, compilers, memory, wake, secret, key: None, warm, _lease: lease })
     }
 
     fn run(&mut self, control: &mut Control) -> u8 {
@@ -183,9 +189,16 @@ impl Supervisor {
             return turn;
         }
         let key = self.key.as_ref();
-        for (answer, result) in self.compilers.turn(&ready[3..], key) {
-            let descriptors: Vec<_> = result.iter().map(AsFd::as_fd).collect();
-            let _ = self.worker.link.send(&answer, &[], &descriptors);
+        for Ended { origin, tag, build } in self.compilers.turn(&ready[3..], key) {
+            match origin {
+                Origin::Supervisor => self.warm.keep(&tag, &build),
+                Origin::Worker(request) => {
+                    let result = link::sealed_file(&[&job::encode_result(&build)]);
+                    let descriptors: Vec<_> = result.iter().map(AsFd::as_fd).collect();
+                    let answer = Message { tag, ..Message::new(link::COMPILED, request) };
+                    let _ = self.worker.link.send(&answer, &[], &descriptors);
+                }
+            }
         }
         Turn::Go
     }
@@ -206,11 +219,14 @@ impl Supervisor {
                 }
                 control.say(&line);
                 self.compilers.prepare();
+                if let Some(job) = self.warm.job_for(identity) {
+                    self.compilers.submit(Origin::Supervisor, job);
+                }
                 None
             }
             (link::FAILED, _) => Some(self.end(control, &String::from_utf8_lossy(&text))),
             (link::COMPILE, Some(job)) => {
-                self.compilers.submit(message.request, job);
+                self.compilers.submit(Origin::Worker(message.request), job);
                 None
             }
             (link::VERIFY, Some(file)) => {

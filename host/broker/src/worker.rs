@@ -7,6 +7,7 @@ use crate::link::{self, Link, Message};
 use crate::memory::Memory;
 use crate::process::{close_on_exec, leave};
 use crate::server::{Failed, Server};
+use crate::warm;
 use kasoku_backend_opencl::{DeviceEntry, Library, OpenCl, entries};
 use serde_json::json;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -54,7 +55,7 @@ pub fn run(options: &ChildOptions) -> u8 {
     }
     let entry = &opened.entry;
     let report = json!({
-        "identity": format!("{}|{}|{}|{}", options.runtime, entry.name, entry.driver_version, entry.version),
+        "identity": opened.identity,
         "device": entry.name,
         "kind": entry.kind,
         "memory_bytes": device_memory,
@@ -73,6 +74,8 @@ struct Opened {
     memory: Arc<Memory>,
     backend: Arc<OpenCl>,
     entry: DeviceEntry,
+    /// What kind of device and driver it is: what a program binary is good for.
+    identity: String,
     /// The kernel enforces the file rules.
     landlock: bool,
 }
@@ -90,7 +93,14 @@ fn open(options: &ChildOptions, memory: &OwnedFd) -> Result<Opened, String> {
     let backend = OpenCl::open(platform, &[options.device]).map_err(|error| text(&error))?;
     let entry = entries(&platform).into_iter().find(|entry| entry.index == options.device);
     let entry = entry.ok_or("the device is gone")?;
-    Ok(Opened { memory: Arc::new(memory), backend: Arc::new(backend), entry, landlock })
+    let identity = format!("{}|{}|{}|{}", options.runtime, entry.name, entry.driver_version, entry.version);
+    // SAFETY: the supervisor passed this descriptor to this program, which owns it from here on.
+    let warm = (options.warm > 2).then(|| unsafe { OwnedFd::from_raw_fd(options.warm) });
+    if let Some(binary) = warm.and_then(|file| warm::binary_for(file, &identity)) {
+        // Only time is lost when it fails.
+        let _ = backend.warm_up(&binary);
+    }
+    Ok(Opened { memory: Arc::new(memory), backend: Arc::new(backend), entry, identity, landlock })
 }
 
 /// Kernel printf goes through the C library, whose output to a pipe would stay in a buffer until the end.

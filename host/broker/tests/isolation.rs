@@ -197,7 +197,8 @@ fn a_device_has_one_holder_until_the_lease_ends() {
         let left: Vec<String> = std::fs::read_dir(&leases.0)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.ends_with(".lock") && !name.starts_with("output-") && name != "binary.key")
+            .filter(|name| !name.ends_with(".lock") && !name.ends_with(".warm"))
+            .filter(|name| !name.starts_with("output-") && name != "binary.key")
             .collect();
         assert!(left.is_empty(), "{device}: {left:?}");
         Guest::start(device, &leases.0).unwrap_or_else(|error| panic!("{device}: {error}"));

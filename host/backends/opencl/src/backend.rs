@@ -18,7 +18,7 @@ pub struct OpenCl {
     pub(crate) platform: Platform,
     pub(crate) devices: Vec<Device>,
     /// A context over all devices that nobody has asked for yet: making one takes up to 340 ms on a discrete device.
-    ready: Mutex<Option<Arc<Handle>>>,
+    pub(crate) ready: Mutex<Option<Arc<Handle>>>,
 }
 
 pub(crate) struct Device {

@@ -22,3 +22,4 @@ pub use backend::OpenCl;
 pub use compile::OpenClCompiler;
 pub use describe::{DeviceEntry, entries};
 pub use library::{Library, OpenError, Platform};
+pub use warm::WARM_SOURCE;

@@ -1,15 +1,44 @@
 //! A device's first commands: they start the implementation's threads before the jail closes, and tell what the
 //! specification leaves open.
 use crate::backend::own_memory;
+use crate::backend::{Context, OpenCl};
 use crate::clock::monotonic_ns;
 use crate::constants as cl;
 use crate::ffi::Raw;
 use crate::handle::{Event, Handle, Queue};
 use crate::library::{Platform, check};
-use kasoku_backend::Result;
+use kasoku_backend::{Argument, Backend, BufferSpec, Command, Completion, Result};
+use std::sync::{Arc, PoisonError};
 
 /// Bytes of the probing buffer: some pages, so that an implementation that copies small buffers is seen as well.
 const PROBE_LEN: usize = 1 << 16;
+
+/// A program that touches what most programs touch: run once, it spares the first real one the initialisation of code
+/// generation. Compiled by a compiling process as any other.
+pub const WARM_SOURCE: &str = "kernel void kasoku_warm(global float *values) {
+    size_t i = get_global_id(0);
+    values[i] = exp(values[i]) + sqrt(values[i]);
+}";
+
+impl OpenCl {
+    /// Loads and runs the binary of [`WARM_SOURCE`] for the first device.
+    pub fn warm_up(&self, binary: &[u8]) -> Result<()> {
+        const COUNT: usize = 256;
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(handle) = ready else { return Ok(()) };
+        let context = Context { handle: Arc::clone(&handle), devices: u64::MAX >> (64 - self.devices.len()) };
+        let program = self.load_program(&context, &[(0, binary)])?;
+        let kernel = self.create_kernel(&program, "kasoku_warm")?;
+        let spec = BufferSpec { size: 4 * COUNT as u64, flags: 0, storage: None, initial: None };
+        let buffer = self.create_buffer(&context, &spec)?;
+        self.set_argument(&kernel, 0, &Argument::Buffer(&buffer))?;
+        let queue = self.create_queue(&context, 0, 0)?;
+        let launch =
+            Command::Launch { kernel: &kernel, dimensions: 1, offset: [0; 3], global: [COUNT, 1, 1], local: None };
+        self.enqueue(&queue, &launch, &[], Completion::Nobody)?;
+        self.finish(&queue)
+    }
+}
 
 pub struct Probe {
     /// A buffer over host memory is that memory.
