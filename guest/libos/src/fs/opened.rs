@@ -103,7 +103,7 @@ impl File for TreeFile {
         let base = match whence {
             linux_raw_sys::general::SEEK_SET => 0,
             linux_raw_sys::general::SEEK_CUR => current,
-            linux_raw_sys::general::SEEK_END => size(),
+            linux_raw_sys::general::SEEK_END if self.entry.node.kind != Kind::Directory => size(),
             _ => return Err(Errno::EINVAL),
         };
         let target = (base as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?;

@@ -6,7 +6,7 @@ use super::super::entry::Entry;
 use super::super::node::{Content, Node};
 use super::super::stat::Kind;
 use super::super::walk::{PATH_MAX, Parent, Walk};
-use super::{new_name, touch_directory};
+use super::{check_may_create, free_name, new_name, touch_directory};
 use crate::errno::{Errno, Result};
 use crate::sync::Mutex;
 use alloc::boxed::Box;
@@ -83,16 +83,17 @@ pub fn symlink(walk: &mut Walk<'_>, parent: &Parent<'_>, target: &[u8]) -> Resul
 
 /// `link`: one more name for `old`.
 pub fn link(walk: &mut Walk<'_>, old: &Arc<Entry>, parent: &Parent<'_>) -> Result<()> {
-    let name = new_name(walk, parent, false)?;
+    let name = free_name(walk, parent, false)?;
     let into = &parent.directory;
     let node = &old.node;
     if node.mount.id != into.node.mount.id || matches!(node.content, Content::Opened(_)) {
         return Err(Errno::EXDEV);
     }
+    check_hard_link(walk.caller, node)?;
+    check_may_create(walk, into)?;
     if node.kind == Kind::Directory {
         return Err(Errno::EPERM);
     }
-    check_hard_link(walk.caller, node)?;
     {
         let mut meta = node.meta();
         if meta.links == 0 && !meta.linkable {

@@ -27,8 +27,15 @@ fn is_mount_point(entry: &Arc<Entry>) -> bool {
     entry.parent().is_none_or(|parent| parent.node.mount.id != entry.node.mount.id)
 }
 
-/// The name for something new: EEXIST when it is there.
+/// The name for something new that the caller may make: EEXIST when it is there.
 fn new_name<'p>(walk: &Walk<'_>, parent: &Parent<'p>, directory: bool) -> Result<&'p [u8]> {
+    let name = free_name(walk, parent, directory)?;
+    check_may_create(walk, &parent.directory)?;
+    Ok(name)
+}
+
+/// A name that is not there yet.
+fn free_name<'p>(walk: &Walk<'_>, parent: &Parent<'p>, directory: bool) -> Result<&'p [u8]> {
     let Last::Name(name) = parent.last else { return Err(Errno::EEXIST) };
     if walk.child(&parent.directory, name)?.is_some() {
         return Err(Errno::EEXIST);
@@ -37,9 +44,13 @@ fn new_name<'p>(walk: &Walk<'_>, parent: &Parent<'p>, directory: bool) -> Result
         return Err(Errno::ENOENT);
     }
     check_changeable(&parent.directory.node)?;
-    check_alive(&parent.directory)?;
-    walk.caller.check_create(&parent.directory.node)?;
     Ok(name)
+}
+
+/// Whether the caller may add entries to the directory.
+fn check_may_create(walk: &Walk<'_>, directory: &Arc<Entry>) -> Result<()> {
+    check_alive(directory)?;
+    walk.caller.check_create(&directory.node)
 }
 
 /// ENOENT in a directory that was removed.
