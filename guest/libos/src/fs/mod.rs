@@ -42,3 +42,8 @@ pub use walk::{FsContext, Walk};
 pub fn now() -> Time {
     Time::from_ns(crate::time::realtime_ns())
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
