@@ -33,7 +33,8 @@ pub const READ: u32 = 5;
 /// Releases `handle`.
 pub const CLOSE: u32 = 6;
 /// STAT, and in the same request what is usually asked next (a request costs 40 us): the target of a symbolic link, the
-/// first `len` bytes of a regular file. Where the file is longer, `Reply.value` is a handle to it (as of OPEN), else 0.
+/// first `len` bytes of a regular file. Where the file is longer, `Reply.value` is a handle to it (as of OPEN), else 0. With
+/// `len` 0 no file is opened.
 /// A file that cannot be opened (not permitted, too many open) has its attributes alone: OPEN tells why.
 pub const FETCH: u32 = 7;
 

@@ -161,7 +161,7 @@ impl Server {
         let bare = Reply { attributes, ..Reply::default() };
         match kind(&attributes) {
             FileType::Symlink => Ok(Reply { len: send_target(&file, window)?, ..bare }),
-            FileType::RegularFile => {
+            FileType::RegularFile if wanted > 0 => {
                 let Ok((file, attributes)) = root.open_regular(&path) else { return Ok(bare) };
                 let len = window.read_file(file.as_fd(), wanted, 0)?;
                 let value = if attributes.size > len as u64 { self.handles.insert(file).unwrap_or(0) } else { 0 };

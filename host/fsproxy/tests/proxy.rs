@@ -156,6 +156,12 @@ fn a_fetch_brings_what_is_asked_next() {
     };
     let (reply, data) = fetch("file", 8);
     assert_eq!((reply.status, reply.value, reply.attributes.size, data.as_slice()), (0, 0, 8, &b"contents"[..]));
+    let (reply, data) = fetch("file", 0);
+    assert_eq!(
+        (reply.attributes.mode & libc::S_IFMT, reply.value, data.len()),
+        (libc::S_IFREG, 0, 0),
+        "nothing is opened"
+    );
     let (reply, data) = fetch("file", 3);
     assert_eq!((reply.status, data.as_slice()), (0, &b"con"[..]));
     let rest = Request { operation: READ, handle: reply.value, offset: 3, len: 100, ..Request::default() };

@@ -5,6 +5,7 @@
 //! `data` are the tree; `lower`, `union`, `erofs` and `host` what lies below; `walk` leads from paths to entries; `ops` is
 //! what system calls do to the tree; `file`, `opened` and `table` are open files and descriptors.
 pub mod access;
+pub mod builtin;
 pub mod cache;
 pub mod data;
 pub mod dev;

@@ -1,5 +1,5 @@
-//! The tree as the first program finds it: the union of layers and host directories, what is mounted in it, and the few
-//! files of `/etc` that the C library cannot do without.
+//! The tree as the first program finds it: the union of layers and host directories, and what is mounted in it.
+use super::Caller;
 use super::dev;
 use super::directory::Directory;
 use super::entry::Entry;
@@ -11,14 +11,12 @@ use super::node::{Content, Node, fresh_inode};
 use super::stat::Kind;
 use super::union;
 use super::walk::{FsContext, Walk};
-use super::{Caller, data::Data};
 use crate::errno::{Errno, Result};
 use crate::sync::{Mutex, Once};
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use linux_raw_sys::general::F_SEAL_SEAL;
 
 /// Default umask of the first program.
 const UMASK: u32 = 0o022;
@@ -72,6 +70,7 @@ pub fn build(plan: Plan) -> Result<Arc<Entry>> {
             Err(errno) => crate::console!("kasoku: the host's directories cannot be read: {errno:?}"),
         }
     }
+    lowers.push(super::builtin::root(&plan.hostname));
     let root_mount = Mount::new(FsType::Overlay, false, "kasoku");
     let root = Entry::root(union::root(lowers, &root_mount)?);
     MOUNTS.lock().push((b"/".to_vec(), root_mount));
@@ -80,10 +79,6 @@ pub fn build(plan: Plan) -> Result<Arc<Entry>> {
         if over_host || find(&root, name.as_bytes())?.is_none() {
             mount_node(&root, name, dev::empty(source, "tmpfs", mode))?;
         }
-    }
-    let var = directory_at(&root, b"var")?;
-    if find(&var, b"tmp")?.is_none() {
-        add_directory(&var, "tmp", 0o1777)?;
     }
     let dev = mount_node(&root, "dev", dev::empty(FsType::DevTmpfs, "devtmpfs", 0o755))?;
     dev::fill(&dev)?;
@@ -95,7 +90,6 @@ pub fn build(plan: Plan) -> Result<Arc<Entry>> {
             crate::console!("kasoku: the host directory for {path} cannot be mounted: {errno:?}");
         }
     }
-    write_etc(&root, &plan.hostname)?;
     Ok(root)
 }
 
@@ -162,35 +156,6 @@ pub(super) fn mount_node(directory: &Arc<Entry>, name: &str, node: Arc<Node>) ->
     let entry = add(directory, name, node)?;
     MOUNTS.lock().push((entry.display_path(), mount));
     Ok(entry)
-}
-
-/// Files of `/etc` where no layer has them.
-fn write_etc(root: &Arc<Entry>, hostname: &str) -> Result<()> {
-    let etc = directory_at(root, b"etc")?;
-    let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n");
-    let files = [
-        ("hostname", format!("{hostname}\n")),
-        ("hosts", hosts),
-        ("resolv.conf", "# The guest has no name server.\n".into()),
-        (
-            "passwd",
-            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n".into(),
-        ),
-        ("group", "root:x:0:\nnogroup:x:65534:\n".into()),
-        ("nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n".into()),
-    ];
-    for (name, text) in files {
-        if find(&etc, name.as_bytes())?.is_none() {
-            let data = Data::empty(F_SEAL_SEAL);
-            data.write_from(0, text.as_bytes())?;
-            add(
-                &etc,
-                name,
-                Node::system(&etc.node.mount, Content::Regular(data), Kind::Regular, 0o644, fresh_inode()),
-            )?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(target_os = "none")]

@@ -17,8 +17,12 @@ use alloc::vec::Vec;
 use kasoku_abi::fs as wire;
 pub use window::{Call, Window};
 
-/// Look-ups in a directory after which all of it is read, attributes included: from there on that is cheaper.
-const LOOKUPS_BEFORE_LISTING: u32 = 4;
+/// Look-ups in a directory after which all of it is read, attributes included, because one look-up (40 us) costs as much as
+/// forty entries of a listing: fewer in a small directory (by the bytes that the host says it has), more in a large one.
+fn lookups_before_listing(size: u64) -> u32 {
+    const BYTES_PER_LOOKUP: u64 = 1024;
+    (size / BYTES_PER_LOOKUP).clamp(4, 256) as u32
+}
 
 /// A file below one of a window's roots.
 pub struct HostFile {
@@ -27,6 +31,8 @@ pub struct HostFile {
     /// Relative to the root, without a leading slash.
     path: Box<[u8]>,
     attributes: Attributes,
+    /// Target of a symbolic link, where it came with the attributes.
+    target: Option<Box<[u8]>>,
     children: Mutex<Children>,
 }
 
@@ -42,15 +48,12 @@ type Listing = BTreeMap<Box<[u8]>, Attributes>;
 impl HostFile {
     /// The top of a root.
     pub fn root(window: Arc<Window>, root: u32) -> Result<Arc<dyn Lower>> {
-        let attributes = stat(&window, root, b"")?;
+        let (attributes, _) = look(&window, root, b"")?;
         if attributes.kind != Kind::Directory {
             return Err(Errno::ENOTDIR);
         }
-        Ok(Self::lower(window, root, Box::default(), attributes))
-    }
-
-    fn lower(window: Arc<Window>, root: u32, path: Box<[u8]>, attributes: Attributes) -> Arc<dyn Lower> {
-        Arc::new(HostFile { window, root, path, attributes, children: Mutex::default() })
+        let path = Box::default();
+        Ok(Arc::new(HostFile { window, root, path, attributes, target: None, children: Mutex::default() }))
     }
 
     fn child_path(&self, name: &[u8]) -> Result<Box<[u8]>> {
@@ -104,19 +107,22 @@ impl Lower for HostFile {
         let path = self.child_path(name)?;
         let mut children = self.children.lock();
         children.lookups += 1;
-        let listed = children.listing.is_some() || children.lookups > LOOKUPS_BEFORE_LISTING;
+        let listed = children.listing.is_some() || children.lookups > lookups_before_listing(self.attributes.size);
         let found = if listed && let Ok(found) = self.with_listing(&mut children, |listing| listing.get(name).cloned())
         {
-            found
+            found.map(|attributes| (attributes, None))
         } else {
-            match stat(&self.window, self.root, &path) {
-                Ok(attributes) => Some(attributes),
+            match look(&self.window, self.root, &path) {
+                Ok(found) => Some(found),
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP) => None,
                 Err(errno) => return Err(errno),
             }
         };
         drop(children);
-        Ok(found.map(|attributes| Self::lower(self.window.clone(), self.root, path, attributes)))
+        Ok(found.map(|(attributes, target)| -> Arc<dyn Lower> {
+            let (window, root) = (self.window.clone(), self.root);
+            Arc::new(HostFile { window, root, path, attributes, target, children: Mutex::default() })
+        }))
     }
 
     fn list(&self) -> Result<Vec<ListedName>> {
@@ -126,10 +132,11 @@ impl Lower for HostFile {
     }
 
     fn read_link(&self) -> Result<Box<[u8]>> {
+        if let Some(target) = &self.target {
+            return Ok(target.clone());
+        }
         let request = wire::Request { operation: wire::READ_LINK, root: self.root, ..Default::default() };
-        let target = self.window.request(request, &self.path, |_, data| Ok(Box::<[u8]>::from(data)))?;
-        let sound = !target.is_empty() && target.len() <= PATH_MAX && !target.contains(&0);
-        if sound { Ok(target) } else { Err(Errno::EIO) }
+        self.window.request(request, &self.path, |_, data| Ok(Box::<[u8]>::from(data))).and_then(check_target)
     }
 
     fn bytes(&self) -> Result<Bytes> {
@@ -141,9 +148,18 @@ impl Lower for HostFile {
     }
 }
 
-fn stat(window: &Window, root: u32, path: &[u8]) -> Result<Attributes> {
-    let request = wire::Request { operation: wire::STAT, root, ..Default::default() };
-    window.request(request, path, |reply, _| translate(reply.attributes))
+fn check_target(target: Box<[u8]>) -> Result<Box<[u8]>> {
+    let sound = !target.is_empty() && target.len() <= PATH_MAX && !target.contains(&0);
+    if sound { Ok(target) } else { Err(Errno::EIO) }
+}
+
+/// Attributes of a file, and its target if it is a symbolic link.
+fn look(window: &Window, root: u32, path: &[u8]) -> Result<(Attributes, Option<Box<[u8]>>)> {
+    let request = wire::Request { operation: wire::FETCH, root, ..Default::default() };
+    let (attributes, data) =
+        window.request(request, path, |reply, data| Ok((translate(reply.attributes)?, Box::<[u8]>::from(data))))?;
+    let target = (attributes.kind == Kind::Symlink).then(|| check_target(data)).transpose()?;
+    Ok((attributes, target))
 }
 
 /// From the wire; EIO for what no file can be.

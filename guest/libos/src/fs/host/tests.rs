@@ -57,7 +57,8 @@ fn contents(from: u64, len: u32) -> Vec<u8> {
 fn honest(request: &Request, path: &[u8]) -> (Reply, Vec<u8>) {
     let missing = Reply { status: -2, ..Default::default() };
     let (value, data) = match request.operation {
-        wire::STAT => (0, Vec::new()),
+        wire::FETCH if request.len == 0 && path == b"dir/link" => (0, b"small".to_vec()),
+        wire::FETCH if request.len == 0 => (0, Vec::new()),
         wire::READ_DIR => {
             let mut data = Vec::new();
             let names: &[&[u8]] = if path == b"dir" { &[b"big", b"link", b"small"] } else { &[b"dir"] };
