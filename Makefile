@@ -47,8 +47,9 @@ python-check: $(VENV)/.installed
 
 test: check rust-test python-test
 
+# Tests of the broker run on the system's OpenCL implementations and on those named here.
 rust-test: native
-	cargo test --quiet --locked --workspace $(addprefix --exclude ,$(GUEST_CRATES))
+	KASOKU_OPENCL_RUNTIMES='$(abspath $(VENV)/lib)' cargo test --quiet --locked --workspace $(addprefix --exclude ,$(GUEST_CRATES))
 
 python-test: setup
 	$(BIN)/python -m pytest -n auto

@@ -129,7 +129,7 @@ impl Compilers {
         };
         let directory = self.directory(self.started);
         let result = link::empty_file()?;
-        process.link.send(&Message::new(link::COMPILE, 0), &[], &[job.as_fd(), result.as_fd()])?;
+        process.link.send_now(&Message::new(link::COMPILE, 0), &[job.as_fd(), result.as_fd()])?;
         // The next one gets ready meanwhile.
         self.prepare();
         Ok(Running { process, origin, result, deadline: Instant::now() + PATIENCE, directory })

@@ -64,7 +64,23 @@ impl Link {
         Self { socket }
     }
 
+    /// Sends, and waits while the other side does not read.
     pub fn send(&self, message: &Message, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+        self.send_with(message, text, descriptors, SendFlags::NOSIGNAL)
+    }
+
+    /// Sends, or fails at once: nobody who does not read may hold the sender up.
+    pub fn send_now(&self, message: &Message, descriptors: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+        self.send_with(message, &[], descriptors, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    }
+
+    fn send_with(
+        &self,
+        message: &Message,
+        text: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        flags: SendFlags,
+    ) -> rustix::io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
@@ -72,7 +88,7 @@ impl Link {
         }
         let text = &text[..text.len().min(TEXT_MAX)];
         let parts = [IoSlice::new(message.as_bytes()), IoSlice::new(text)];
-        rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL)?;
+        rustix::net::sendmsg(&self.socket, &parts, &mut control, flags)?;
         Ok(())
     }
 
@@ -135,4 +151,43 @@ pub fn read_all(descriptor: OwnedFd, most: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0u8; len as usize];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    fn pair() -> (Link, Link) {
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        (Link::new(a), Link::new(b))
+    }
+
+    #[test]
+    fn messages_carry_text_and_files() {
+        let (a, b) = pair();
+        let file = sealed_file(&[b"con", b"tents"]).unwrap();
+        a.send(&Message { value: 7, ..Message::new(COMPILE, 3) }, b"text", &[file.as_fd()]).unwrap();
+        let received = b.receive().unwrap();
+        assert_eq!((received.message.kind, received.message.request, received.message.value), (COMPILE, 3, 7));
+        assert_eq!(received.text, b"text");
+        let file = received.descriptors.into_iter().next().unwrap();
+        assert!(read_all(file.try_clone().unwrap(), 3).is_err(), "more than allowed");
+        assert_eq!(read_all(file, 100).unwrap(), b"contents");
+        drop(a);
+        assert!(b.receive().is_none());
+    }
+
+    #[test]
+    fn what_is_no_message_ends_the_conversation() {
+        let (a, b) = pair();
+        rustix::net::send(&a, b"short", SendFlags::empty()).unwrap();
+        assert!(b.receive().is_none());
+    }
+
+    #[test]
+    fn a_side_that_does_not_read_holds_nobody_up() {
+        let (a, _b) = pair();
+        while a.send_now(&Message::new(VERIFIED, 0), &[]).is_ok() {}
+    }
 }

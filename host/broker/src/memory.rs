@@ -129,12 +129,15 @@ impl Memory {
     /// One copy of the descriptor at a position of the ring.
     pub fn descriptor(&self, position: u64) -> Descriptor {
         let offset = session::RING + position % session::RING_SLOTS * DESCRIPTOR_LEN;
-        let mut bytes = [0u8; DESCRIPTOR_LEN as usize];
-        // SAFETY: a slot lies inside the mapping; it is copied bytewise, and whatever the bytes are, they are a descriptor.
-        unsafe { core::ptr::copy_nonoverlapping(self.at(offset), bytes.as_mut_ptr(), bytes.len()) };
+        let mut words = [0u64; DESCRIPTOR_LEN as usize / 8];
+        let source = self.at(offset).cast::<u64>();
+        for (index, word) in words.iter_mut().enumerate() {
+            // SAFETY: an aligned word of a slot inside the mapping. Volatile: it is read once and never again.
+            *word = unsafe { source.add(index).read_volatile() };
+        }
         // The copy must be complete before the slot is given back.
         std::sync::atomic::fence(Ordering::Acquire);
-        zerocopy::transmute!(bytes)
+        zerocopy::transmute!(words)
     }
 
     /// Publishes an answer; `slot` is below `REPLY_SLOTS`.

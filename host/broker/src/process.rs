@@ -70,6 +70,10 @@ impl Process {
         Ok(Self { child, link: Link::new(ours), ended })
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Ends it if it still runs, and waits until it is gone.
     pub fn kill(&mut self) -> Option<ExitStatus> {
         let _ = self.child.kill();

@@ -189,6 +189,7 @@ impl Supervisor {
             return turn;
         }
         let key = self.key.as_ref();
+        let mut deaf = false;
         for Ended { origin, tag, build } in self.compilers.turn(&ready[3..], key) {
             match origin {
                 Origin::Supervisor => self.warm.keep(&tag, &build),
@@ -196,11 +197,16 @@ impl Supervisor {
                     let result = link::sealed_file(&[&job::encode_result(&build)]);
                     let descriptors: Vec<_> = result.iter().map(AsFd::as_fd).collect();
                     let answer = Message { tag, ..Message::new(link::COMPILED, request) };
-                    let _ = self.worker.link.send(&answer, &[], &descriptors);
+                    deaf |= self.worker.link.send_now(&answer, &descriptors).is_err();
                 }
             }
         }
-        Turn::Go
+        if deaf { self.deafness(control) } else { Turn::Go }
+    }
+
+    /// A worker that asks and does not listen is not ours any more. (A dead one is seen as dead in the next turn.)
+    fn deafness(&mut self, control: &mut Control) -> Turn {
+        if self.worker.has_ended() { Turn::Go } else { self.end(control, "the serving process does not read answers") }
     }
 
     fn hear_worker(&mut self, control: &mut Control, received: Received) -> Option<Turn> {
@@ -233,8 +239,7 @@ impl Supervisor {
                 let genuine = link::read_all(file, TEXT_MAX)
                     .is_ok_and(|binary| self.key.as_ref().is_some_and(|key| key.verify(&message.tag, &binary)));
                 let answer = Message { value: genuine.into(), ..Message::new(link::VERIFIED, message.request) };
-                let _ = self.worker.link.send(&answer, &[], &[]);
-                None
+                self.worker.link.send_now(&answer, &[]).is_err().then(|| self.deafness(control))
             }
             _ => None,
         }

@@ -49,7 +49,7 @@ pub fn run(options: &ChildOptions) -> u8 {
     };
     jail::crash_plainly();
     let (serving, _) = jail::needs_of(&options.runtime);
-    if let Err(error) = jail::close(serving) {
+    if let Err(error) = jail::limit_memory(device_memory).and_then(|()| jail::close(serving)) {
         let _ = companion.link().send(&Message::new(link::FAILED, 0), error.to_string().as_bytes(), &[]);
         return 1;
     }

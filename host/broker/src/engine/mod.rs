@@ -21,6 +21,9 @@ use std::sync::atomic::AtomicU64;
 use table::{Object, Table};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
+/// Most bytes of program texts and binaries of one session.
+const MOST_TEXT: u64 = 1 << 30;
+
 /// What a call answers besides its status.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Answer {
@@ -53,6 +56,8 @@ pub struct Engine<B: Backend> {
     table: Table<B>,
     /// Bytes of device memory outside the arena that the guest may still take.
     device_memory_left: Arc<AtomicU64>,
+    /// Bytes of program texts and binaries that the broker may still keep for the guest.
+    text_left: Arc<AtomicU64>,
     /// Something was enqueued since a queue was last waited for: a device may be computing.
     busy: bool,
 }
@@ -61,7 +66,8 @@ impl<B: Backend> Engine<B> {
     /// `device_memory`: most bytes of buffers outside the arena.
     pub fn new(backend: Arc<B>, memory: Arc<Memory>, companion: Arc<Companion>, device_memory: u64) -> Self {
         let device_memory_left = Arc::new(AtomicU64::new(device_memory));
-        Self { backend, memory, companion, table: Table::new(), device_memory_left, busy: false }
+        let text_left = Arc::new(AtomicU64::new(MOST_TEXT));
+        Self { backend, memory, companion, table: Table::new(), device_memory_left, text_left, busy: false }
     }
 
     /// Whether a device may be computing.

@@ -1,5 +1,5 @@
 //! Programs: text, builds in another process, binaries that only this node's key makes valid.
-use super::table::{Context, Object};
+use super::table::{Charge, Context, Object};
 use super::{Answer, Engine, Outcome, Step, body};
 use crate::companion::{Companion, CompileRequest};
 use crate::signature::{Signed, split};
@@ -16,6 +16,8 @@ pub struct Program<B: Backend> {
     context: Arc<Context<B>>,
     text: Text,
     state: Mutex<State<B>>,
+    /// What its text takes of the session's share.
+    _charge: Charge,
 }
 
 /// What a program is made of.
@@ -81,6 +83,7 @@ impl<B: Backend> Engine<B> {
         let CreateProgram { context, kind, device, text } = body(descriptor);
         let context = Arc::clone(self.table.context(context)?);
         let bytes = self.copy(text, TEXT_MAX)?;
+        let charge = Charge::take(&self.text_left, text.len).ok_or(B::CODES.no_host_memory)?;
         if bytes.is_empty() {
             return Err(B::CODES.bad_value);
         }
@@ -103,7 +106,8 @@ impl<B: Backend> Engine<B> {
             }
             _ => return Err(B::CODES.bad_value),
         };
-        Ok(Object::Program(Arc::new(Program { context, text, state: Mutex::new(State { loaded: None, builds }) })))
+        let state = Mutex::new(State { loaded: None, builds });
+        Ok(Object::Program(Arc::new(Program { context, text, state, _charge: charge })))
     }
 
     pub(super) fn build_program(&mut self, descriptor: &Descriptor) -> Step {

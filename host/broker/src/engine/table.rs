@@ -35,7 +35,7 @@ pub struct Buffer<B: Backend> {
     pub parent: Option<Arc<Self>>,
 }
 
-/// A part of the session's quota of device memory, given back on drop.
+/// A part of one of the session's quotas, given back on drop.
 pub struct Charge {
     left: Arc<AtomicU64>,
     bytes: u64,

@@ -68,6 +68,16 @@ pub fn begin(uid: u32, limits: Limits) -> Result<(), Error> {
     Ok(())
 }
 
+/// Limits the private memory of this process to `bytes` more than a driver needs by itself.
+pub fn limit_memory(bytes: u64) -> Result<(), Error> {
+    const DRIVER: u64 = 4 << 30;
+    let limit = bytes.saturating_add(DRIVER);
+    step(
+        "limit memory",
+        rustix::process::setrlimit(Resource::Data, Rlimit { current: Some(limit), maximum: Some(limit) }),
+    )
+}
+
 /// Whoever stays root keeps its files but loses every privilege.
 fn drop_capabilities() -> std::io::Result<()> {
     #[repr(C)]
