@@ -147,6 +147,18 @@ def run_virtual(
     return run(arguments, environment, scratch, timeout, lease.descriptors)
 
 
+#: The launcher of this environment; it runs programs in virtual machines.
+KASOKU = Path(sys.executable).parent / "kasoku"
+
+
+def run_guest(
+    arguments: Sequence[str], device: str, scratch: Path, timeout: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in a virtual machine with a lease of `device`."""
+    options = ["--home", str(scratch / "home"), "--accelerator", f"opencl:{device}", "-e", "PYOPENCL_NO_CACHE=1"]
+    return run([str(KASOKU), "exec", *options, "--", *arguments], {"LANG": "C.UTF-8"}, scratch, timeout)
+
+
 def native_driver(device: str) -> Path:
     """The vendor's own library for a device of that name."""
     if device.startswith("intel:"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -51,6 +52,24 @@ def test_error_codes(lease: Session, device: str, driver: Path, tmp_path: Path) 
         name: (code, native[name]) for name, code in virtual.items() if code not in ALLOWED.get(name, {native[name]})
     }
     assert not wrong, f"(virtual, native): {wrong}"
+
+
+def _no_virtual_machines() -> bool:
+    return not sessions.KASOKU.exists() or not os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+@pytest.mark.skipif(_no_virtual_machines(), reason="needs `make setup` and /dev/kvm")
+@pytest.mark.parametrize("name", ["compute", "events", "errors"])
+def test_in_a_virtual_machine(name: str, device: str, tmp_path: Path, seed: int) -> None:
+    """The whole path: guest, ring, broker."""
+    command = program(name, *((seed, "/tmp/headers") if name == "compute" else ()))
+    guest = answer(sessions.run_guest(command, device, tmp_path))
+    if name == "errors":
+        native = answer(run_native(command, device, tmp_path))
+        wrong = {key: (code, native[key]) for key, code in guest.items() if code not in ALLOWED.get(key, {native[key]})}
+        assert not wrong, f"(guest, native): {wrong}"
+    else:
+        assert all(guest["checks"].values()), guest
 
 
 def test_buffers_beyond_the_arena(device: str, driver: Path, tmp_path: Path, seed: int) -> None:

@@ -68,6 +68,9 @@ impl Device {
                 let list = extensions::of_device(text(self.bytes(CL_DEVICE_EXTENSIONS)?));
                 query.bytes(&extensions::with_versions(&list))
             }
+            CL_DEVICE_OPENCL_C_NUMERIC_VERSION_KHR => {
+                query.value(language_version(text(self.bytes(CL_DEVICE_OPENCL_C_VERSION)?)))
+            }
             CL_DEVICE_OPENCL_C_FEATURES => query.bytes(&extensions::features(self.bytes(parameter)?)),
             CL_DEVICE_EXECUTION_CAPABILITIES => query.value(CL_EXEC_KERNEL),
             CL_DEVICE_BUILT_IN_KERNELS => query.text(b""),
@@ -117,6 +120,14 @@ const ABSENT_U64: &[u32] = &[
     CL_DEVICE_DEVICE_ENQUEUE_CAPABILITIES,
     CL_DEVICE_PARTITION_AFFINITY_DOMAIN,
 ];
+
+/// `cl_version` of a text such as "OpenCL C 1.2 ...".
+fn language_version(text: &[u8]) -> u32 {
+    let mut numbers = text.split(|byte| !byte.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let mut next = || numbers.next().map_or(0, |digits| digits.iter().fold(0, |n, d| n * 10 + u32::from(d - b'0')));
+    let major = next();
+    major << 22 | next() << 12
+}
 
 fn text(bytes: &[u8]) -> &[u8] {
     bytes.strip_suffix(b"\0").unwrap_or(bytes)
@@ -242,4 +253,14 @@ pub unsafe extern "C" fn clGetHostTimer(device: Raw, host_time: *mut u64) -> i32
         unsafe { store(host_time, sys::monotonic_ns()) };
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn language_versions_are_read_from_their_text() {
+        assert_eq!(super::language_version(b"OpenCL C 1.2 PoCL"), 1 << 22 | 2 << 12);
+        assert_eq!(super::language_version(b"OpenCL C 3.0 "), 3 << 22);
+        assert_eq!(super::language_version(b""), 0);
+    }
 }
