@@ -12,7 +12,7 @@ use crate::fs::stat::{Kind, Stat, device_number};
 use crate::fs::table::FileTable;
 use crate::ipc::{READABLE, WRITABLE};
 use crate::sched::wait::WaitQueue;
-use crate::sync::{Mutex, Once};
+use crate::sync::Once;
 use crate::user::{Reader, Writer};
 use alloc::format;
 use alloc::sync::Arc;
@@ -32,8 +32,6 @@ pub struct Channel {
     access: u32,
     queue: WaitQueue,
     inode: u64,
-    /// FILE channels: where the host's descriptor stands.
-    position: Mutex<u64>,
 }
 
 static CHANNELS: Once<Vec<Arc<Channel>>> = Once::new();
@@ -94,15 +92,12 @@ impl Channel {
             _ => O_WRONLY,
         };
         let number = number as u32;
-        let position = if kind == CHANNEL_FILE { host::seek(number, 0, SEEK_CUR).unwrap_or(0) } else { 0 };
         let inode = super::next_inode();
-        Channel { number, kind, access, queue: WaitQueue::new(), inode, position: Mutex::new(position) }
+        Channel { number, kind, access, queue: WaitQueue::new(), inode }
     }
 
     fn open(self: &Arc<Self>, flags: u32) -> Arc<OpenFile> {
-        let open = OpenFile::new(self.clone(), flags);
-        open.set_offset(*self.position.lock());
-        open
+        OpenFile::new(self.clone(), flags)
     }
 
     fn bit(&self) -> u64 {
@@ -112,27 +107,16 @@ impl Channel {
     fn may_wait(&self) -> bool {
         matches!(self.kind, CHANNEL_PIPE | CHANNEL_TTY | CHANNEL_SOCKET)
     }
-
-    /// Puts the host's descriptor where the caller expects it.
-    fn go_to(&self, offset: u64) -> Result<()> {
-        let mut position = self.position.lock();
-        if self.seekable() && *position != offset {
-            *position = host::seek(self.number, offset as i64, SEEK_SET)?;
-        }
-        Ok(())
-    }
 }
 
 impl File for Channel {
-    fn read(&self, _open: &OpenFile, offset: u64, to: &mut Writer<'_>) -> Result<usize> {
+    fn read(&self, _open: &OpenFile, _offset: u64, to: &mut Writer<'_>) -> Result<usize> {
         if to.remaining() == 0 {
             return Ok(0);
         }
-        self.go_to(offset)?;
         let result = host::read(self.number, to);
         match result {
-            Ok(len) => {
-                *self.position.lock() += len as u64;
+            Ok(_) => {
                 // Whoever waits for the next change (an edge-triggered epoll) may have taken only a part.
                 if self.may_wait() && !self.queue.is_empty() {
                     host::watch_channels(self.bit(), 0);
@@ -144,17 +128,15 @@ impl File for Channel {
         result
     }
 
-    fn write(&self, _open: &OpenFile, offset: u64, from: &mut Reader<'_>) -> Result<usize> {
+    fn write(&self, _open: &OpenFile, _offset: u64, from: &mut Reader<'_>) -> Result<usize> {
         if from.remaining() == 0 {
             return Ok(0);
         }
-        self.go_to(offset)?;
         let mut done = 0;
         loop {
             match host::write(self.number, from) {
                 Ok(len) => {
                     done += len;
-                    *self.position.lock() += len as u64;
                     if len == 0 || from.remaining() == 0 {
                         return Ok(done);
                     }
@@ -173,22 +155,14 @@ impl File for Channel {
         }
     }
 
-    fn seekable(&self) -> bool {
-        self.kind == CHANNEL_FILE
-    }
-
-    fn seek(&self, current: u64, offset: i64, whence: u32) -> Result<u64> {
+    /// The offset of a file is the host descriptor's own: other channels (`2>&1`) and other processes share it, so nothing
+    /// of it is kept here.
+    fn seek(&self, _current: u64, offset: i64, whence: u32) -> Result<u64> {
         match self.kind {
-            CHANNEL_FILE => {}
-            CHANNEL_CHAR => return Ok(0),
-            _ => return Err(Errno::ESPIPE),
+            CHANNEL_FILE => host::seek(self.number, offset, whence),
+            CHANNEL_CHAR => Ok(0),
+            _ => Err(Errno::ESPIPE),
         }
-        let mut position = self.position.lock();
-        if whence == SEEK_CUR && *position != current {
-            host::seek(self.number, current as i64, SEEK_SET)?;
-        }
-        *position = host::seek(self.number, offset, whence)?;
-        Ok(*position)
     }
 
     fn poll(&self) -> PollEvents {
@@ -230,9 +204,9 @@ impl File for Channel {
             stat.block_size = 1024;
         }
         if self.kind == CHANNEL_FILE {
-            let position = self.position.lock();
+            let position = host::seek(self.number, 0, SEEK_CUR)?;
             stat.size = host::seek(self.number, 0, SEEK_END)?;
-            host::seek(self.number, *position as i64, SEEK_SET)?;
+            host::seek(self.number, position as i64, SEEK_SET)?;
             stat.blocks = stat.size.div_ceil(512);
         }
         Ok(stat)
