@@ -34,9 +34,16 @@ pub fn fill(dev: &Arc<Entry>) -> Result<()> {
     }
     add_directory(dev, "kasoku", 0o755)?;
     mount_node(dev, "shm", empty(FsType::Tmpfs, "shm", 0o1777))?;
-    mount_node(dev, "pts", empty(FsType::DevPts, "devpts", 0o755))?;
+    mount_node(dev, "pts", terminals())?;
     DEV.call_once(|| dev.clone());
     Ok(())
+}
+
+/// The root of `/dev/pts`.
+fn terminals() -> Arc<Node> {
+    let mount = Mount::new(FsType::DevPts, false, "devpts");
+    let content = Content::Directory(super::directory::Directory::generated(Arc::new(crate::ipc::pty::Terminals)));
+    Node::system(&mount, content, Kind::Directory, 0o755, fresh_inode())
 }
 
 /// The root of an empty mount.

@@ -8,6 +8,7 @@ pub mod host;
 #[cfg(target_os = "none")]
 pub mod pidfd;
 pub mod pipe;
+pub mod pty;
 pub mod region;
 #[cfg(target_os = "none")]
 pub mod signalfd;
@@ -16,8 +17,8 @@ pub mod socket;
 mod testing;
 pub mod timerfd;
 
-use crate::errno::Errno;
-use crate::fs::file::PollEvents;
+use crate::errno::{Errno, Result};
+use crate::fs::file::{File, PollEvents};
 use crate::fs::node::DeviceOpener;
 use crate::fs::stat::device_number;
 use crate::fs::{dev, devices};
@@ -34,13 +35,23 @@ pub const DEVICE_INVOKE: u64 = device_number(241, 0);
 pub fn initialise(info: &BootInfo) {
     channel::initialise(&info.channels);
     region::initialise(&info.regions);
-    name("tty", DEVICE_TTY, Arc::new(|_, _| channel::terminal()));
+    name("tty", DEVICE_TTY, Arc::new(|_, _| terminal()));
+    name("ptmx", pty::DEVICE_PTMX, Arc::new(|_, _| pty::open_master()));
     name("kasoku/invoke", DEVICE_INVOKE, Arc::new(|_, _| channel::invocation()));
     for number in 0..MAX_REGIONS {
         let path = alloc::format!("kasoku/accel{number}");
         name(&path, accel::device(number), Arc::new(move |_, _| accel::open(number)));
     }
     devices::register_fifo(pipe::open_fifo);
+}
+
+/// `/dev/tty`: the caller's controlling terminal.
+fn terminal() -> Result<Arc<dyn File>> {
+    #[cfg(target_os = "none")]
+    let session = crate::sched::current().process.session.load(Ordering::Relaxed);
+    #[cfg(not(target_os = "none"))]
+    let session = 0;
+    pty::controlling(session).map_or_else(channel::terminal, Ok)
 }
 
 /// Gives a device its file in `/dev`. Where no `/dev` is mounted (unit tests), its number alone leads to it.

@@ -20,7 +20,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use kasoku_abi::layout::PAGE;
-use linux_raw_sys::general::{F_GETPIPE_SZ, F_SETPIPE_SZ, O_DIRECT, O_NONBLOCK, O_RDONLY, O_WRONLY};
+use linux_raw_sys::general::{F_GETPIPE_SZ, F_SETPIPE_SZ, O_ACCMODE, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY};
 use linux_raw_sys::ioctl::FIONREAD;
 use ring::Ring;
 
@@ -201,6 +201,17 @@ impl File for End {
             }
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// `/proc/self/fd/N`, `/dev/stdin`: one more end of the same pipe. A fifo is opened by its name.
+    fn reopen(&self, flags: u32) -> Result<Arc<OpenFile>> {
+        let (reads, writes) = match flags & O_ACCMODE {
+            O_RDONLY => (true, false),
+            O_WRONLY => (false, true),
+            O_RDWR => (true, true),
+            _ => return Err(Errno::EINVAL),
+        };
+        Ok(OpenFile::new(Arc::new(End::new(&self.pipe, reads, writes, self.name.clone())), flags))
     }
 
     fn path(&self) -> Vec<u8> {
