@@ -1,7 +1,7 @@
 //! The Linux interface: from a program's registers to a handler and back.
 //!
-//! `table` says which system calls there are, how far each is supported and who handles it; the other files hold the
-//! handlers, one area each.
+//! `table` says which system calls there are, how far each is supported and who handles it; `dispatch` finds the handler,
+//! `site` makes a jump of a call's site, `trace` tells; the other files hold the handlers, one area each.
 #[cfg(target_os = "none")]
 mod attributes;
 #[cfg(target_os = "none")]
@@ -10,6 +10,10 @@ mod control;
 mod descriptor;
 #[cfg(target_os = "none")]
 mod directory;
+#[cfg(target_os = "none")]
+mod dispatch;
+#[cfg(test)]
+mod document;
 #[cfg(target_os = "none")]
 mod epoll;
 #[cfg(target_os = "none")]
@@ -42,7 +46,6 @@ mod socket;
 mod stat;
 #[cfg(target_os = "none")]
 mod system;
-#[cfg(target_os = "none")]
 pub mod table;
 #[cfg(target_os = "none")]
 mod thread;
@@ -68,7 +71,7 @@ pub use entry::{Context, Handler, before_return, enter};
 
 #[cfg(target_os = "none")]
 mod entry {
-    use super::{table, trace};
+    use super::{dispatch, trace};
     use crate::arch::regs::Regs;
     use crate::errno::{Errno, Result};
     use crate::fs::{FileTable, FsContext};
@@ -127,9 +130,9 @@ mod entry {
         let cell = Cell::from_mut(regs);
         let context = Context { thread, process: &thread.process, regs: cell, replaced: Cell::new(false) };
         let call = trace::begin(number, &args);
-        let result = match table::find(number) {
+        let result = match dispatch::find(number) {
             Some(handler) => handler(&context, &args),
-            None => table::absent(number),
+            None => dispatch::absent(number),
         };
         trace::end(call, &result);
         let mut interrupted = None;

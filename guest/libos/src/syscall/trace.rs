@@ -1,5 +1,5 @@
 //! What system calls were made: the last ones always (for dumps), every one on the console with `--strace`.
-use super::table;
+use super::dispatch;
 use crate::errno::Result;
 use crate::sync::Mutex;
 use crate::{sched, user};
@@ -76,7 +76,7 @@ pub fn end(call: Call, result: &Result<usize>) {
 
 /// The call as text; strings are read from the program's memory when `follow`.
 fn describe(number: u64, args: &[u64; 6], follow: bool) -> String {
-    let Some(entry) = table::entry(number) else {
+    let Some(entry) = dispatch::entry(number) else {
         return format!("syscall_{number}({:#x}, {:#x}, {:#x})", args[0], args[1], args[2]);
     };
     let mut text = format!("{}(", entry.name);
