@@ -1,4 +1,5 @@
 //! Open files of the tree: regular files, directories, generated files, and handles made with O_PATH.
+use super::access::Caller;
 use super::entry::Entry;
 use super::file::{DirEntry, File, OpenFile};
 use super::locks::Owner;
@@ -21,15 +22,22 @@ pub struct TreeFile {
     entry: Arc<Entry>,
     /// What a generated file said when it was opened.
     text: Option<Vec<u8>>,
+    /// Opened by somebody else than root: writes take set-id bits away.
+    drops_privileges: bool,
 }
 
 impl TreeFile {
     pub fn new(entry: Arc<Entry>) -> TreeFile {
-        TreeFile { entry, text: None }
+        TreeFile { entry, text: None, drops_privileges: false }
+    }
+
+    /// As opened by `caller`.
+    pub fn opened_by(entry: Arc<Entry>, caller: &Caller) -> TreeFile {
+        TreeFile { drops_privileges: !caller.is_root(), ..TreeFile::new(entry) }
     }
 
     pub fn with_text(entry: Arc<Entry>, text: Vec<u8>) -> TreeFile {
-        TreeFile { entry, text: Some(text) }
+        TreeFile { text: Some(text), ..TreeFile::new(entry) }
     }
 
     pub fn entry(&self) -> &Arc<Entry> {
@@ -69,6 +77,7 @@ impl File for TreeFile {
             Content::Regular(data) => {
                 let n = data.write(offset, from)?;
                 if n > 0 {
+                    node.drop_privileges(!self.drops_privileges);
                     node.touch_modified();
                 }
                 Ok(n)
@@ -147,6 +156,7 @@ impl File for TreeFile {
     fn truncate(&self, len: u64) -> Result<()> {
         let data = self.entry.node.data().ok_or(Errno::EINVAL)?;
         data.truncate(len)?;
+        self.entry.node.drop_privileges(!self.drops_privileges);
         self.entry.node.touch_modified();
         Ok(())
     }

@@ -174,7 +174,11 @@ pub fn pwritev2(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 }
 
 pub fn lseek(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    usable(ctx, args[0])?.seek(args[1] as i64, args[2] as u32).map(|offset| offset as usize)
+    let open = usable(ctx, args[0])?;
+    if args[2] > u64::from(SEEK_HOLE) {
+        return Err(Errno::EINVAL);
+    }
+    open.seek(args[1] as i64, args[2] as u32).map(|offset| offset as usize)
 }
 
 /// Writes all of `bytes` to a file that may make us wait.

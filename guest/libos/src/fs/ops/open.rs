@@ -154,7 +154,7 @@ fn create(walk: &Walk<'_>, directory: &Arc<Entry>, name: &[u8], how: How) -> Res
     let entry = directory.node.directory()?.insert(directory, name, node)?;
     touch_directory(&directory.node, 0);
     // Whoever makes a file may open it as asked, whatever its mode says.
-    Ok(OpenFile::new(Arc::new(TreeFile::new(entry)), how.flags))
+    Ok(OpenFile::new(Arc::new(TreeFile::opened_by(entry, walk.caller)), how.flags))
 }
 
 /// Opens what an entry names, with the checks that follow the walk.
@@ -190,15 +190,15 @@ pub fn open_entry(entry: &Arc<Entry>, flags: u32, caller: &Caller) -> Result<Arc
         Content::Device(number, opener) => devices::open(entry, *number, opener.as_ref(), flags)?,
         Content::Slot(_) if node.kind == Kind::Fifo => devices::open_fifo(entry, flags)?,
         Content::Slot(_) => return Err(Errno::ENXIO),
-        _ => tree_file(entry)?,
+        _ => tree_file(entry, caller)?,
     };
     Ok(OpenFile::new(file, flags))
 }
 
-fn tree_file(entry: &Arc<Entry>) -> Result<Arc<dyn File>> {
+fn tree_file(entry: &Arc<Entry>, caller: &Caller) -> Result<Arc<dyn File>> {
     Ok(Arc::new(match &entry.node.content {
         Content::Pseudo(pseudo) => TreeFile::with_text(entry.clone(), pseudo.read()?),
-        _ => TreeFile::new(entry.clone()),
+        _ => TreeFile::opened_by(entry.clone(), caller),
     }))
 }
 
