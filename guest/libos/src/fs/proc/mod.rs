@@ -18,7 +18,7 @@ use crate::sync::Once;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 pub(crate) use system::cpus;
-pub use tree::{Text, directory, file, writable_file};
+pub use tree::{Text, directory, file, generated, writable_file};
 
 /// All processes, and the machine they run on.
 pub trait Processes: Send + Sync {

@@ -26,15 +26,16 @@ pub fn directory(root: &Arc<Entry>, path: &str) -> Result<Arc<Entry>> {
 
 /// Adds a file that reads as `text` says.
 pub fn file(root: &Arc<Entry>, path: &str, text: Text) -> Result<()> {
-    put(root, path, 0o444, Arc::new(text))
+    generated(root, path, 0o444, Arc::new(text))
 }
 
 /// Adds a file that may be written too.
 pub fn writable_file(root: &Arc<Entry>, path: &str, text: Text, write: fn(&[u8]) -> Result<()>) -> Result<()> {
-    put(root, path, 0o644, Arc::new(Writable { text, write }))
+    generated(root, path, 0o644, Arc::new(Writable { text, write }))
 }
 
-fn put(root: &Arc<Entry>, path: &str, mode: u32, pseudo: Arc<dyn Pseudo>) -> Result<()> {
+/// Adds a file whose contents are made by anything that can.
+pub fn generated(root: &Arc<Entry>, path: &str, mode: u32, pseudo: Arc<dyn Pseudo>) -> Result<()> {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let parent = directory(root, parent)?;
     add(&parent, name, pseudo_node(&parent.node.mount, mode, pseudo, fresh_inode())).map(|_| ())
