@@ -7,9 +7,12 @@ use crate::syscall::trace;
 use crate::user;
 use alloc::format;
 use alloc::string::String;
+use linux_raw_sys::general::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP};
 
 /// Most frames of a backtrace.
 const FRAMES: usize = 32;
+/// Words of the stack that are looked through.
+const SCANNED: u64 = 1024;
 
 fn registers(regs: &Regs) -> String {
     format!(
@@ -37,30 +40,65 @@ fn registers(regs: &Regs) -> String {
     )
 }
 
+fn signal_name(signal: u32) -> String {
+    match signal {
+        SIGILL => "SIGILL".into(),
+        SIGTRAP => "SIGTRAP".into(),
+        SIGABRT => "SIGABRT".into(),
+        SIGBUS => "SIGBUS".into(),
+        SIGFPE => "SIGFPE".into(),
+        SIGSEGV => "SIGSEGV".into(),
+        other => format!("signal {other}"),
+    }
+}
+
+/// Frames by the chain of frame pointers (a return address is described by the call before it); where a program keeps none, by looking through the stack for what a call left.
+fn backtrace(regs: &Regs) -> String {
+    let mut text = format!("  {:016x} {}\n", regs.rip, crate::symbols::describe(regs.rip));
+    let mut frame = regs.rbp;
+    let mut chained = 0;
+    for _ in 0..FRAMES {
+        let Ok([next, back]) = user::read::<[u64; 2]>(frame) else { break };
+        if next <= frame || !follows_call(back) {
+            break;
+        }
+        text.push_str(&format!("  {back:016x} {}\n", crate::symbols::describe(back - 1)));
+        frame = next;
+        chained += 1;
+    }
+    if chained == 0 {
+        let words = (0..SCANNED).map_while(|i| user::read::<u64>(regs.rsp.wrapping_add(i * 8)).ok());
+        for back in words.filter(|word| follows_call(*word)).take(FRAMES) {
+            text.push_str(&format!("  {back:016x} {} (on the stack)\n", crate::symbols::describe(back - 1)));
+        }
+    }
+    text
+}
+
+/// Whether an address is one that a call instruction in mapped code would return to.
+fn follows_call(address: u64) -> bool {
+    let Some(start) = address.checked_sub(7) else { return false };
+    let Some(code) = sched::current().space().code(start, 7) else { return false };
+    let is_register_call = |modrm: u8| (0xd0..=0xd7).contains(&modrm);
+    code[2] == 0xe8
+        || code[1..3] == [0xff, 0x15]
+        || (code[5] == 0xff && is_register_call(code[6]))
+        || (code[4] == 0xff && (0x50..=0x57).contains(&code[5]))
+}
+
 /// Reports a program that is ended by a fault.
 pub fn program(regs: &Regs, info: &SigInfo) {
     let thread = sched::current();
     let name = thread.name.lock();
-    let name = String::from_utf8_lossy(&name[..]).trim_end_matches('\0').into();
-    let name: String = name;
+    let name = String::from(String::from_utf8_lossy(&name[..]).trim_end_matches('\0'));
     let mut text = format!(
-        "kasoku: {} ({}): signal {} at address {:#x}\nregisters\n{}backtrace\n",
-        name,
+        "kasoku: {name} ({}): {} at address {:#x}\nregisters\n{}backtrace\n",
         thread.tid,
-        info.signal(),
+        signal_name(info.signal()),
         info.address(),
         registers(regs),
     );
-    let mut frame = regs.rbp;
-    let mut at = regs.rip;
-    for _ in 0..FRAMES {
-        text.push_str(&format!("  {at:016x} {}\n", crate::symbols::describe(at)));
-        let Ok([next, back]) = user::read::<[u64; 2]>(frame) else { break };
-        if next <= frame || back == 0 {
-            break;
-        }
-        (frame, at) = (next, back);
-    }
+    text.push_str(&backtrace(regs));
     text.push_str("mappings\n");
     thread.space().for_each_area(|start, area| {
         let path = match &area.backing {
