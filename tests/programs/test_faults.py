@@ -49,7 +49,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_fault_ends_the_program_as_natively_and_is_reported(program: Path, how: str, signal: int, name: str) -> None:
     native = subprocess.run([program, how], check=False, capture_output=True, timeout=60)
     mount = f"{program.parent}:/t:ro"
-    command = [KASOKU, "exec", "--mount", mount, "--", "/t/fault", how]
+    command = [str(KASOKU), "exec", "--mount", mount, "--", "/t/fault", how]
     guest = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert native.returncode == -signal
     assert guest.returncode == 128 + signal
