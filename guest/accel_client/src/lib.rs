@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod arena;
+mod clock;
 mod command;
 pub mod file;
 pub mod heap;

@@ -7,14 +7,14 @@ use core::sync::atomic::Ordering;
 
 use kasoku_abi::accel::session::{STATE_CLOSED, STATE_LOST};
 
+use crate::clock;
 use crate::lock::{Mutex, Signal};
 use crate::session::Gone;
 use crate::shared::Shared;
-use crate::sys;
 use crate::transport::{Transport, Wake};
 
 /// Looks at the condition between two looks at the clock.
-const LOOKS: u32 = 32;
+const LOOKS: u32 = 8;
 
 /// Who sleeps in a session.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Parking {
     }
 }
 
-/// Looks at `ready` for at most `poll_ns`.
+/// Looks at `ready` for at most about `poll_ns`.
 fn poll(poll_ns: u32, ready: &impl Fn() -> bool) -> bool {
     if ready() {
         return true;
@@ -78,16 +78,15 @@ fn poll(poll_ns: u32, ready: &impl Fn() -> bool) -> bool {
     if poll_ns == 0 {
         return false;
     }
-    let deadline = sys::monotonic_ns() + u64::from(poll_ns);
-    loop {
+    let ticks = clock::ticks(poll_ns);
+    let began = clock::now();
+    while clock::now().wrapping_sub(began) < ticks {
         for _ in 0..LOOKS {
             core::hint::spin_loop();
             if ready() {
                 return true;
             }
         }
-        if sys::monotonic_ns() >= deadline {
-            return false;
-        }
     }
+    false
 }

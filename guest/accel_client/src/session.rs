@@ -93,6 +93,7 @@ impl Session {
     /// Takes a session over, waiting until the broker is ready.
     pub fn new(transport: Box<dyn Transport>) -> Result<Self, OpenError> {
         let shared = Shared::new(&*transport)?;
+        crate::clock::calibrate();
         let tail = shared.tail();
         let session = Self {
             shared,
