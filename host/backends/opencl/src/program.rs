@@ -41,10 +41,12 @@ pub fn load(backend: &OpenCl, context: &Context, binaries: &[(u32, &[u8])]) -> R
     check(status)?;
     // SAFETY: a new program with one reference, ours.
     let handle = unsafe { Handle::new(raw, api.release_program) };
+    // PoCL tells what the arguments of a binary's kernels are only when asked for at this point too.
+    let options = c"-cl-kernel-arg-info";
     // SAFETY: live program and devices; the options are a C string; no callback, so the call returns when it is done.
     check(unsafe {
         let null = core::ptr::null_mut();
-        (api.build_program)(handle.raw(), count, devices.as_ptr(), c"".as_ptr(), null, null)
+        (api.build_program)(handle.raw(), count, devices.as_ptr(), options.as_ptr(), null, null)
     })?;
     Ok(Program { handle, devices: mask })
 }
