@@ -40,7 +40,7 @@ pub(crate) fn send(endpoint: &dyn Endpoint, bytes: &[u8]) -> Result<usize> {
 
 pub(crate) fn receive_with(endpoint: &dyn Endpoint, len: usize, peek: bool) -> Result<(Vec<u8>, Received)> {
     let mut bytes = vec![0u8; len];
-    let received = endpoint.receive(Incoming { data: &mut Writer::new(&part_mut(&mut bytes)), peek, urgent: false })?;
+    let received = endpoint.receive(Incoming { peek, ..Incoming::plain(&mut Writer::new(&part_mut(&mut bytes))) })?;
     bytes.truncate(received.len);
     Ok((bytes, received))
 }

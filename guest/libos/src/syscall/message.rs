@@ -84,20 +84,23 @@ fn receive(open: &OpenFile, endpoint: &dyn Endpoint, data: &mut Writer<'_>, flag
     if flags & MSG_ERRQUEUE != 0 {
         return Err(Errno::EAGAIN);
     }
-    let urgent = flags & MSG_OOB != 0;
-    if urgent {
+    let peek = flags & MSG_PEEK != 0;
+    if flags & MSG_OOB != 0 {
         return match endpoint.protocol() {
-            IPPROTO_TCP => endpoint.receive(Incoming { data, peek: flags & MSG_PEEK != 0, urgent }),
+            IPPROTO_TCP => endpoint.receive(Incoming { peek, urgent: true, ..Incoming::plain(data) }),
             _ if endpoint.kind() == SOCK_STREAM => Err(Errno::EINVAL),
             _ => Err(Errno::EOPNOTSUPP),
         };
     }
     let limit = endpoint.common().options.lock().receive_timeout_ns;
     let patience = patience(open, flags, limit);
-    let peek = flags & MSG_PEEK != 0;
+    let discard = flags & MSG_TRUNC != 0 && endpoint.protocol() == IPPROTO_TCP;
+    let nonblocking = matches!(patience, Patience::None);
     let mut all: Option<Received> = None;
     loop {
-        let received = until_ready(endpoint, patience, || endpoint.receive(Incoming { data, peek, urgent }));
+        let received = until_ready(endpoint, patience, || {
+            endpoint.receive(Incoming { data, peek, urgent: false, discard, nonblocking })
+        });
         let more = match (received, &mut all) {
             (Err(errno), None) => return Err(errno),
             (Err(_), Some(_)) => false,

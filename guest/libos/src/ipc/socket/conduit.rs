@@ -41,6 +41,10 @@ struct Side {
     receive_closed: bool,
     /// Nothing more may go out (SEND_SHUTDOWN).
     send_closed: bool,
+    /// TCP: the other end's FIN or RST has come.
+    finished: bool,
+    /// TCP: the program itself wants to receive nothing more.
+    deaf: bool,
     /// The socket itself has gone.
     closed: bool,
     /// TCP: the newest urgent byte.
@@ -50,6 +54,13 @@ struct Side {
 }
 
 impl Side {
+    /// The connection is over for this end.
+    fn reset(&mut self) {
+        self.receive_closed = true;
+        self.send_closed = true;
+        self.finished = true;
+    }
+
     /// All of a message, whose last byte is urgent.
     fn push_urgent(&mut self, message: Outgoing<'_, '_>, inline: bool) -> Result<usize> {
         let plain = message.data.remaining() - 1;
@@ -81,7 +92,7 @@ impl Side {
         let Some(urgent) = &mut self.urgent else { return self.inbox.pop_stream(into, tell_senders) };
         let mut until_mark = into.data.clone();
         until_mark.limit(urgent.allowance());
-        let mut limited = Incoming { data: &mut until_mark, peek: into.peek, urgent: false };
+        let mut limited = Incoming { data: &mut until_mark, ..*into };
         let received = self.inbox.pop_stream(&mut limited, tell_senders)?;
         into.data.skip(received.len);
         if !into.peek && urgent.advance(received.len) {
@@ -117,7 +128,7 @@ impl Conduit {
     /// Whether both directions have ended or the connection was reset: TCP has no peer's name then.
     pub fn is_finished(&self) -> bool {
         let side = self.side.lock();
-        side.receive_closed && side.send_closed
+        side.finished && side.send_closed
     }
 
     /// Bytes that may wait in the other end's inbox.
@@ -173,6 +184,14 @@ impl Conduit {
             drop(side);
             return self.send_to_nobody(message);
         }
+        if self.flavour == Flavour::Tcp && side.deaf && side.send_closed {
+            // Both directions are shut down there: what comes now is answered by a reset of both ends.
+            side.reset();
+            drop(side);
+            peer.common.set_error(Errno::ECONNRESET);
+            peer.common.queue.wake_all();
+            return self.send_to_nobody(message);
+        }
         let charge = self.charge(&side.inbox);
         let room = limit.saturating_sub(charge);
         let sent = match packets {
@@ -197,9 +216,8 @@ impl Conduit {
         }
         {
             let mut side = self.side.lock();
-            let was_finished = side.receive_closed;
-            side.receive_closed = true;
-            side.send_closed = true;
+            let was_finished = side.finished;
+            side.reset();
             self.common.set_error(if was_finished { Errno::EPIPE } else { Errno::ECONNRESET });
         }
         self.common.queue.wake_all();
@@ -219,7 +237,10 @@ impl Conduit {
             return side.take_urgent(&mut into);
         }
         let received = match self.flavour {
-            Flavour::UnixPackets => side.inbox.pop_message(&mut into)?,
+            Flavour::UnixPackets => {
+                self.common.take_error()?;
+                side.inbox.pop_message(&mut into)?
+            }
             _ if side.inbox.is_empty() => None,
             _ => Some(side.pop_stream(&mut into, tell_senders)?),
         };
@@ -247,6 +268,7 @@ impl Conduit {
         let peer = {
             let mut side = self.side.lock();
             side.receive_closed |= how.receive;
+            side.deaf |= how.receive;
             side.send_closed |= how.send;
             side.peer.upgrade()
         };
@@ -255,6 +277,7 @@ impl Conduit {
             {
                 let mut side = peer.side.lock();
                 side.receive_closed |= how.send;
+                side.finished |= how.send;
                 side.send_closed |= how.receive && self.flavour != Flavour::Tcp;
             }
             peer.common.queue.wake_all();
@@ -270,7 +293,7 @@ impl Conduit {
             side.send_closed = true;
             (core::mem::take(&mut side.inbox), core::mem::take(&mut side.peer))
         };
-        let unread = !inbox.is_empty();
+        let unread = inbox.is_worth_a_reset();
         // Open files may be in there; their ends run with nothing locked.
         drop(inbox);
         let Some(peer) = peer.upgrade() else { return };
@@ -278,10 +301,11 @@ impl Conduit {
         {
             let mut side = peer.side.lock();
             if cut && !side.closed {
-                let late = self.flavour == Flavour::Tcp && side.receive_closed;
+                let late = self.flavour == Flavour::Tcp && side.finished;
                 peer.common.set_error(if late { Errno::EPIPE } else { Errno::ECONNRESET });
             }
             side.receive_closed = true;
+            side.finished = true;
             side.send_closed |= cut || self.flavour != Flavour::Tcp;
         }
         peer.common.queue.wake_all();

@@ -37,6 +37,12 @@ impl Inbox {
         self.units.len()
     }
 
+    /// Whether there is something that its sender should know was never read. As on Linux, a message without bytes at the
+    /// beginning does not count.
+    pub fn is_worth_a_reset(&self) -> bool {
+        self.units.len() > 1 || self.first_len() > 0
+    }
+
     /// Bytes of the first message.
     pub fn first_len(&self) -> usize {
         self.units.front().map_or(0, |unit| unit.len)
@@ -96,7 +102,15 @@ impl Inbox {
             if received.len > 0 && tell_senders && unit.ancillary.credentials != received.ancillary.credentials {
                 break;
             }
-            let len = match self.bytes.peek(offset, into.data, unit.len) {
+            let copied = match into.discard {
+                true => {
+                    let len = unit.len.min(into.data.remaining());
+                    into.data.skip(len);
+                    Ok(len)
+                }
+                false => self.bytes.peek(offset, into.data, unit.len),
+            };
+            let len = match copied {
                 Ok(len) => len,
                 Err(errno) if received.len == 0 => return Err(errno),
                 Err(_) => break,

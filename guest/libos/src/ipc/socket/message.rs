@@ -55,6 +55,10 @@ pub struct Incoming<'a, 'b> {
     pub peek: bool,
     /// Only the urgent byte (MSG_OOB).
     pub urgent: bool,
+    /// TCP: the bytes are thrown away instead of handed out (MSG_TRUNC).
+    pub discard: bool,
+    /// The caller will not wait: a datagram socket that is shut down then answers EAGAIN instead of an end.
+    pub nonblocking: bool,
 }
 
 /// What was received.
@@ -70,6 +74,13 @@ pub struct Received {
     pub end_of_record: bool,
     /// Where the message was sent to (`IP_PKTINFO`).
     pub sent_to: Option<Name>,
+}
+
+impl<'a, 'b> Incoming<'a, 'b> {
+    /// A plain read.
+    pub fn plain(data: &'a mut Writer<'b>) -> Incoming<'a, 'b> {
+        Incoming { data, peek: false, urgent: false, discard: false, nonblocking: false }
+    }
 }
 
 impl Received {

@@ -130,11 +130,12 @@ impl Drop for Socket {
 }
 
 impl File for Socket {
-    fn read(&self, _open: &OpenFile, _offset: u64, to: &mut Writer<'_>) -> Result<usize> {
+    fn read(&self, open: &OpenFile, _offset: u64, to: &mut Writer<'_>) -> Result<usize> {
         if to.remaining() == 0 {
             return Ok(0);
         }
-        self.endpoint.receive(Incoming { data: to, peek: false, urgent: false }).map(|received| received.len)
+        let into = Incoming { nonblocking: open.nonblocking(), ..Incoming::plain(to) };
+        self.endpoint.receive(into).map(|received| received.len)
     }
 
     fn write(&self, _open: &OpenFile, _offset: u64, from: &mut Reader<'_>) -> Result<usize> {

@@ -181,7 +181,7 @@ fn an_urgent_byte_overtakes_the_stream() {
     assert!(accepted.poll().contains(PollEvents::PRI));
     let mut byte = [0u8; 4];
     let parts = [IoVec { base: byte.as_mut_ptr() as u64, len: 4 }];
-    let taken = accepted.receive(Incoming { data: &mut Writer::new(&parts), peek: false, urgent: true }).unwrap();
+    let taken = accepted.receive(Incoming { urgent: true, ..Incoming::plain(&mut Writer::new(&parts)) }).unwrap();
     assert_eq!((taken.len, byte[0]), (1, b'!'));
     assert!(!accepted.poll().contains(PollEvents::PRI));
     assert_eq!(receive(&*accepted, 10), Ok(b"ab".to_vec()));

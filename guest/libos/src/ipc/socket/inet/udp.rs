@@ -241,7 +241,7 @@ impl Endpoint for Udp {
                 received.end_of_record = false;
                 Ok(received)
             }
-            None if state.receive_closed => Ok(Received::default()),
+            None if state.receive_closed && !into.nonblocking => Ok(Received::default()),
             None => Err(Errno::EAGAIN),
         }
     }

@@ -80,6 +80,24 @@ impl UnixDatagram {
         full
     }
 
+    /// Leaves the peer. Messages that have come are lost, as on Linux; a peer that was connected to this one hears of it.
+    fn disconnect(&self) {
+        let (peer, inbox) = {
+            let mut state = self.state.lock();
+            (state.peer.take(), core::mem::take(&mut state.inbox))
+        };
+        let peer = peer.and_then(|(peer, _)| peer.upgrade()).filter(|_| !inbox.is_empty());
+        drop(inbox);
+        if let Some(peer) = peer.filter(|peer| !peer.state.lock().closed && peer.is_peer_of(self)) {
+            peer.common.set_error(Errno::ECONNRESET);
+            peer.common.queue.wake_all();
+        }
+    }
+
+    fn is_peer_of(&self, other: &UnixDatagram) -> bool {
+        self.state.lock().peer.as_ref().is_some_and(|(peer, _)| core::ptr::eq(peer.as_ptr(), other))
+    }
+
     fn send_limit(&self) -> usize {
         self.common.options.lock().send_buffer as usize
     }
@@ -119,12 +137,15 @@ impl Endpoint for UnixDatagram {
     fn connect(&self, name: &[u8], _nonblocking: bool, _again: bool) -> Result<()> {
         let family = name.first_chunk::<2>().map(|family| u32::from(u16::from_ne_bytes(*family)));
         if family == Some(AF_UNSPEC) {
-            self.state.lock().peer = None;
+            self.disconnect();
             return Ok(());
         }
         let (target, address) = Self::target(name)?;
         if !target.hears(self) {
             return Err(Errno::EPERM);
+        }
+        if self.connected_peer().is_some_and(|old| !Arc::ptr_eq(&old, &target)) {
+            self.disconnect();
         }
         {
             let mut state = self.state.lock();
@@ -163,7 +184,7 @@ impl Endpoint for UnixDatagram {
             None => {
                 let peer = self.state.lock().peer.as_ref().ok_or(Errno::ENOTCONN)?.0.upgrade();
                 let Some(peer) = peer.filter(|peer| !peer.state.lock().closed) else {
-                    self.state.lock().peer = None;
+                    self.disconnect();
                     return Err(Errno::ECONNREFUSED);
                 };
                 peer
@@ -204,7 +225,8 @@ impl Endpoint for UnixDatagram {
         let (received, senders) = {
             let mut state = self.state.lock();
             let Some(mut received) = state.inbox.pop_message(&mut into)? else {
-                return if state.receive_closed { Ok(Received::default()) } else { Err(Errno::EAGAIN) };
+                let ended = state.receive_closed && !into.nonblocking;
+                return if ended { Ok(Received::default()) } else { Err(Errno::EAGAIN) };
             };
             received.end_of_record = false;
             let has_room = !into.peek && state.inbox.messages() <= QUEUE_MAX;
