@@ -218,7 +218,9 @@ pub fn setsockopt(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 }
 
 fn option(endpoint: &dyn Endpoint, level: u32, name: u32) -> Result<Vec<u8>> {
-    endpoint.check_level(level)?;
+    // IPv4 has another errno for questions at a level that is not its own than for orders.
+    let foreign = |errno| if endpoint.domain() == AF_INET { Errno::EOPNOTSUPP } else { errno };
+    endpoint.check_level(level).map_err(foreign)?;
     if let Some(own) = endpoint.get_option(level, name) {
         return own;
     }

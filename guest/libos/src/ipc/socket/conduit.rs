@@ -162,7 +162,7 @@ impl Conduit {
             }
             (side.peer.upgrade(), side.send_closed)
         };
-        if self.flavour == Flavour::Tcp {
+        if self.flavour != Flavour::UnixStream {
             self.common.take_error()?;
         }
         if closed {
@@ -300,7 +300,8 @@ impl Conduit {
         let cut = unread || self.flavour == Flavour::Tcp && self.common.options.lock().linger == (1, 0);
         {
             let mut side = peer.side.lock();
-            if cut && !side.closed {
+            let is_over = self.flavour == Flavour::Tcp && side.finished && side.send_closed;
+            if cut && !side.closed && !is_over {
                 let late = self.flavour == Flavour::Tcp && side.finished;
                 peer.common.set_error(if late { Errno::EPIPE } else { Errno::ECONNRESET });
             }
@@ -317,8 +318,7 @@ impl Conduit {
     }
 
     pub fn readable_bytes(&self) -> usize {
-        let side = self.side.lock();
-        if self.flavour == Flavour::UnixPackets { side.inbox.first_len() } else { side.inbox.bytes() }
+        self.side.lock().inbox.bytes()
     }
 
     /// Whether a sender is called writable; if not, it is woken once it is.

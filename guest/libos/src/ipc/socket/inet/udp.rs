@@ -35,7 +35,9 @@ struct State {
     /// Whom `connect` named.
     remote: Option<Address>,
     inbox: Inbox,
+    /// Only tells readers who wait that there is nothing to wait for: what arrives is kept all the same.
     receive_closed: bool,
+    closed: bool,
     send_closed: bool,
 }
 
@@ -110,7 +112,7 @@ impl Udp {
         let len = message.data.remaining();
         {
             let mut state = self.state.lock();
-            if state.receive_closed || state.inbox.message_charge() + len > limit && !state.inbox.is_empty() {
+            if state.closed || state.inbox.message_charge() + len > limit && !state.inbox.is_empty() {
                 message.data.skip(len);
                 return Ok(());
             }
@@ -164,14 +166,12 @@ impl Endpoint for Udp {
     fn shutdown(&self, how: Shutdown) -> Result<()> {
         {
             let mut state = self.state.lock();
-            if state.remote.is_none() {
-                return Err(Errno::ENOTCONN);
-            }
             state.receive_closed |= how.receive;
             state.send_closed |= how.send;
         }
         self.common.queue.wake_all();
-        Ok(())
+        // As on Linux, it has its effect all the same.
+        self.peer_name().map(|_| ())
     }
 
     fn local_name(&self) -> Name {
@@ -275,7 +275,7 @@ impl Endpoint for Udp {
     fn close(&self) {
         let (bound, inbox) = {
             let mut state = self.state.lock();
-            state.receive_closed = true;
+            state.closed = true;
             (state.bound.take(), core::mem::take(&mut state.inbox))
         };
         drop(inbox);

@@ -56,10 +56,9 @@ impl UnixDatagram {
         }
     }
 
-    fn target(name: &[u8]) -> Result<(Arc<UnixDatagram>, Address)> {
-        let address = Address::parse(name)?;
-        match name::find(&address)? {
-            Named::Datagram(target) => Ok((target.upgrade().ok_or(Errno::ECONNREFUSED)?, address)),
+    fn target(address: &Address) -> Result<Arc<UnixDatagram>> {
+        match name::find(address)? {
+            Named::Datagram(target) => target.upgrade().ok_or(Errno::ECONNREFUSED),
             Named::Stream(_) => Err(Errno::EPROTOTYPE),
         }
     }
@@ -140,7 +139,8 @@ impl Endpoint for UnixDatagram {
             self.disconnect();
             return Ok(());
         }
-        let (target, address) = Self::target(name)?;
+        let address = Address::parse(name)?;
+        let target = Self::target(&address)?;
         if !target.hears(self) {
             return Err(Errno::EPERM);
         }
@@ -179,8 +179,21 @@ impl Endpoint for UnixDatagram {
         if message.flags & MSG_OOB != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        let target = match message.to {
-            Some(name) => Self::target(name)?.0,
+        let to = message.to.map(Address::parse).transpose()?;
+        let limit = self.send_limit();
+        if message.data.remaining() > limit - 32 {
+            return Err(Errno::EMSGSIZE);
+        }
+        self.common.take_error()?;
+        let from = {
+            let state = self.state.lock();
+            if state.send_closed {
+                return Err(Errno::EPIPE);
+            }
+            state.address.as_ref().map(Address::to_name)
+        };
+        let target = match to {
+            Some(address) => Self::target(&address)?,
             None => {
                 let peer = self.state.lock().peer.as_ref().ok_or(Errno::ENOTCONN)?.0.upgrade();
                 let Some(peer) = peer.filter(|peer| !peer.state.lock().closed) else {
@@ -190,20 +203,9 @@ impl Endpoint for UnixDatagram {
                 peer
             }
         };
-        let limit = self.send_limit();
-        if message.data.remaining() > limit - 32 {
-            return Err(Errno::EMSGSIZE);
-        }
         if !target.hears(self) {
             return Err(Errno::EPERM);
         }
-        let from = {
-            let state = self.state.lock();
-            if state.send_closed {
-                return Err(Errno::EPIPE);
-            }
-            state.address.as_ref().map(Address::to_name)
-        };
         if message.ancillary.credentials.is_none() {
             message.ancillary.credentials = Some(caller::credentials());
         }
