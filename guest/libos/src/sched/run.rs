@@ -57,7 +57,7 @@ pub fn schedule() {
                 break;
             }
             Some(next) => {
-                switch_to(&next);
+                switch_to(next);
                 break;
             }
             None => idle(),
@@ -75,7 +75,11 @@ pub fn yield_now() {
     schedule();
 }
 
-fn switch_to(next: &Arc<Thread>) {
+fn switch_to(counted: Arc<Thread>) {
+    // SAFETY: the thread table keeps it alive until it ends itself (see `current`).
+    let next = unsafe { &*Arc::as_ptr(&counted) };
+    // This stack may rest for long, or for ever: whoever runs next must be freed all the same when it ends.
+    drop(counted);
     let mut boot_stack = 0;
     let previous = cpu::current_thread();
     let save = if previous.is_null() {
@@ -99,7 +103,7 @@ fn switch_to(next: &Arc<Thread>) {
         if root != privileged::root() {
             privileged::load_root(root);
         }
-        (*cpu::local()).current = Arc::as_ptr(next);
+        (*cpu::local()).current = next;
         (*cpu::local()).stack_top = next.stack_top();
         next.fpu().load();
         cpu::set_fs_base(next.fs_base.load(Ordering::Relaxed));
@@ -122,7 +126,7 @@ pub(super) fn leave_for_good(me: Arc<Thread>) -> ! {
     loop {
         let next = READY.lock().pop_front();
         match next {
-            Some(next) => switch_to(&next),
+            Some(next) => switch_to(next),
             None => idle(),
         }
     }
