@@ -34,6 +34,12 @@ pub fn root() -> Gpa {
     info().root
 }
 
+/// An address space with nothing in it: for programs that have not begun, and for those that have ended.
+pub fn empty_space() -> Arc<Space> {
+    static EMPTY: Once<Arc<Space>> = Once::new();
+    EMPTY.call_once(|| Arc::new(Space::new(root()).expect("made at boot, when there is memory"))).clone()
+}
+
 pub fn cpu_count() -> u32 {
     info().cpu_count
 }
@@ -94,13 +100,12 @@ fn start_program() {
     let files = Arc::new(FileTable::new());
     crate::ipc::initialise(info());
     crate::ipc::channel::install_standard(&files);
-    let space = Arc::new(Space::new(root()).expect("memory for the first page table"));
     let process = Process::new(crate::process::Start {
         pid: crate::process::new_id(),
         parent: 0,
         group: 1,
         session: 1,
-        space,
+        space: empty_space(),
         files,
         fs: Arc::new(Mutex::new(fs)),
         actions: Actions::default(),

@@ -53,7 +53,7 @@ pub fn prepare_file(
     let loaded = program.load(&space, false)?;
     let loader = interpreter.map(|i| i.load(&space, true)).transpose()?;
     space.place_heap(loaded.end.next_multiple_of(LARGE_PAGE));
-    let mut image = Image { exe: name.to_vec(), args, env, auxv: Vec::new(), stack_top: 0 };
+    let mut image = Image { exe: name.to_vec(), name: name_of(name), args, env, auxv: Vec::new(), stack_top: 0 };
     let base = loader.as_ref().map_or(0, |l| l.bias);
     let credentials = process.credentials.lock().clone();
     let rsp = stack::build(&space, &mut image, &loaded, base, &credentials)?;
@@ -108,7 +108,7 @@ pub fn replace(prepared: Prepared, regs: &mut Regs) {
         let mut signals = thread.signals.lock();
         signals.alt_stack = AltStack::NONE;
     }
-    *thread.name.lock() = name_of(&prepared.image);
+    *thread.name.lock() = prepared.image.name;
     thread.clear_tid.store(0, core::sync::atomic::Ordering::Relaxed);
     thread.robust_list.store(0, core::sync::atomic::Ordering::Relaxed);
     *process.image.lock() = prepared.image;
@@ -121,10 +121,10 @@ pub fn replace(prepared: Prepared, regs: &mut Regs) {
     *regs = prepared.regs;
 }
 
-/// The name of a program's first thread: the last part of its path.
-pub fn name_of(image: &Image) -> [u8; 16] {
+/// The name of a program's first thread: the last part of the path that it was called by.
+fn name_of(path: &[u8]) -> [u8; 16] {
     let mut name = [0; 16];
-    let base = image.exe.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    let base = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
     let len = base.len().min(15);
     name[..len].copy_from_slice(&base[..len]);
     name
@@ -142,7 +142,7 @@ pub fn start_first(process: &Arc<Process>, prepared: Prepared) {
         fs_base: 0,
         fpu: fpu::State::new(),
         signals: crate::signal::ThreadSignals::new(0),
-        name: name_of(&prepared.image),
+        name: prepared.image.name,
     });
     process.threads.lock().insert(process.pid, thread.clone());
     sched::make_runnable(thread);

@@ -128,6 +128,8 @@ fn end_process(process: &Arc<Process>) {
     drop(files);
     process.timers.clear();
     process.release_parent();
+    // Whether or not anybody asks for its status: the memory goes with the last thread.
+    *process.space.lock() = crate::boot::empty_space();
     if process.pid == 1 {
         crate::boot::end(status);
     }

@@ -26,6 +26,8 @@ pub use limits::Limits;
 #[derive(Clone, Default)]
 pub struct Image {
     pub exe: Vec<u8>,
+    /// Name of its first thread (`comm`).
+    pub name: [u8; 16],
     pub args: Vec<Vec<u8>>,
     pub env: Vec<Vec<u8>>,
     pub auxv: Vec<(u64, u64)>,

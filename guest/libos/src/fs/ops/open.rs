@@ -182,7 +182,8 @@ pub fn open_entry(entry: &Arc<Entry>, flags: u32, caller: &Caller) -> Result<Arc
     if flags & O_NOATIME != 0 {
         caller.must_own(&node.meta())?;
     }
-    if flags & O_TRUNC != 0 && node.kind == Kind::Regular {
+    // A file of the host behind a standard stream (`>/dev/stderr`) goes on where it is: it was truncated there, if at all.
+    if flags & O_TRUNC != 0 && node.kind == Kind::Regular && !matches!(node.content, Content::Opened(_)) {
         attributes::truncate(node, 0, caller)?;
     }
     let file = match &node.content {
