@@ -5,6 +5,8 @@
 #[cfg(target_os = "none")]
 mod attributes;
 #[cfg(target_os = "none")]
+mod between;
+#[cfg(target_os = "none")]
 mod control;
 #[cfg(target_os = "none")]
 mod descriptor;

@@ -2,7 +2,7 @@
 use super::Context;
 use super::paths::{HERE, Target, caller, find, find_as, real_caller};
 use crate::errno::{Errno, Result};
-use crate::fs::mount::Mount;
+use crate::fs::mount::{FsType, Mount};
 use crate::fs::opened::TreeFile;
 use crate::fs::walk::NAME_MAX;
 use crate::fs::{Content, Kind, Stat, Time, Want, pages};
@@ -234,9 +234,16 @@ fn write_statfs(address: u64, mount: Option<&Mount>) -> Result<usize> {
     const ST_RDONLY: u64 = 1;
     const ST_VALID: u64 = 0x20;
     let limited = mount.is_some_and(|mount| mount.fs_type.is_storage());
-    let (total, files) = if limited { (pages::page_limit() as u64, pages::inode_limit() as u64) } else { (0, 0) };
-    let free = total.saturating_sub(pages::pages_used() as u64).min(memory().free_frames() as u64);
-    let free = if limited { free } else { 0 };
+    let over_layers = mount.is_some_and(|mount| mount.fs_type == FsType::Overlay);
+    let (total, free, files) = if limited {
+        let limit = pages::page_limit();
+        let free = limit.saturating_sub(pages::pages_used()).min(memory().free_frames());
+        // Over layers, what programs cannot have counts as used.
+        let total = if over_layers { memory().total_frames() } else { limit };
+        (total as u64, free as u64, pages::inode_limit() as u64)
+    } else {
+        (0, 0, 0)
+    };
     let read_only = mount.is_some_and(|mount| mount.read_only);
     let out = StatfsOut {
         kind: mount.map_or(PIPEFS, |mount| mount.fs_type.magic()),

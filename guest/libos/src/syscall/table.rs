@@ -4,8 +4,8 @@
 //! the errno in its line; one that is not here at all answers ENOSYS and is named once on the console.
 #[cfg(target_os = "none")]
 use super::{
-    Handler, attributes, descriptor, directory, epoll, event, identity, memory, message, names, open, pipe, poll,
-    process, signal, socket, stat, system, thread, time, timer, transfer, xattr,
+    Handler, attributes, between, descriptor, directory, epoll, event, identity, memory, message, names, open, pipe,
+    poll, process, signal, socket, stat, system, thread, time, timer, transfer, xattr,
 };
 use crate::errno::Errno;
 
@@ -264,7 +264,7 @@ static FILES: &[Entry] = calls! {
     20 writev ("fd pointer int") Full "" => transfer::writev;
     32 dup ("fd") Full "" => descriptor::dup;
     33 dup2 ("fd fd") Full "" => descriptor::dup2;
-    40 sendfile ("fd fd pointer len") Full "" => transfer::sendfile;
+    40 sendfile ("fd fd pointer len") Full "" => between::sendfile;
     72 fcntl ("fd int pointer") Partial "no leases, no notification" => descriptor::fcntl;
     73 flock ("fd int") Full "" => descriptor::flock;
     74 fsync ("fd") Full "memory needs no writing back" => attributes::fsync;
@@ -274,17 +274,17 @@ static FILES: &[Entry] = calls! {
     187 readahead ("fd int len") Full "" => attributes::readahead;
     221 fadvise64 ("fd int len int") Full "" => attributes::fadvise64;
     257 openat ("fd path flags octal") Full "" => open::openat;
-    275 splice ("fd pointer fd pointer len flags") Partial "EINVAL: programs copy instead" => transfer::splice;
-    276 tee ("fd fd len flags") Partial "EINVAL" => transfer::splice;
+    275 splice ("fd pointer fd pointer len flags") Full "" => between::splice;
+    276 tee ("fd fd len flags") Partial "EINVAL" => between::tee;
     277 sync_file_range ("fd int len flags") Full "" => attributes::sync_file_range;
-    278 vmsplice ("fd pointer len flags") Partial "EINVAL" => transfer::splice;
+    278 vmsplice ("fd pointer len flags") Full "copies" => between::vmsplice;
     285 fallocate ("fd flags int len") Partial "as tmpfs: no collapse, insert or zero range" => attributes::fallocate;
     292 dup3 ("fd fd flags") Full "" => descriptor::dup3;
     295 preadv ("fd pointer int int") Full "" => transfer::preadv;
     296 pwritev ("fd pointer int int") Full "" => transfer::pwritev;
     306 syncfs ("fd") Full "" => attributes::syncfs;
     319 memfd_create ("string flags") Partial "no huge pages" => open::memfd_create;
-    326 copy_file_range ("fd pointer fd pointer len flags") Full "" => transfer::copy_file_range;
+    326 copy_file_range ("fd pointer fd pointer len flags") Full "" => between::copy_file_range;
     327 preadv2 ("fd pointer int int int flags") Full "" => transfer::preadv2;
     328 pwritev2 ("fd pointer int int int flags") Full "" => transfer::pwritev2;
     436 close_range ("fd fd flags") Full "" => descriptor::close_range;

@@ -1,8 +1,7 @@
-//! read, write and their relatives, lseek, sendfile, copy_file_range.
+//! read, write and their relatives, lseek.
 use super::Context;
 use crate::errno::{Errno, Result};
-use crate::fs::opened::TreeFile;
-use crate::fs::{Kind, OpenFile};
+use crate::fs::OpenFile;
 use crate::sched;
 use crate::user::{self, IoVec, Reader, Writer};
 use alloc::sync::Arc;
@@ -11,11 +10,9 @@ use linux_raw_sys::general::*;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Bytes of one call at most, as on Linux.
-const MOST: usize = 0x7fff_f000;
+pub(super) const MOST: usize = 0x7fff_f000;
 /// Parts of one call at most.
 const PARTS: u64 = 1024;
-/// Bytes moved at a time between two files.
-const CHUNK: usize = 64 << 10;
 
 /// Tries until there is an answer other than EAGAIN; waits in between unless the file must not block.
 fn until_ready(open: &OpenFile, for_write: bool, mut attempt: impl FnMut() -> Result<usize>) -> Result<usize> {
@@ -42,13 +39,13 @@ fn until_ready(open: &OpenFile, for_write: bool, mut attempt: impl FnMut() -> Re
 }
 
 /// `read` at the file's offset.
-fn read_stream(open: &OpenFile, to: &mut Writer<'_>) -> Result<usize> {
+pub(super) fn read_stream(open: &OpenFile, to: &mut Writer<'_>) -> Result<usize> {
     to.limit(MOST);
     until_ready(open, false, || open.read(to))
 }
 
 /// `write` at the file's offset. A file that blocks takes everything before the call returns, as pipes and sockets do.
-fn write_stream(open: &OpenFile, from: &mut Reader<'_>) -> Result<usize> {
+pub(super) fn write_stream(open: &OpenFile, from: &mut Reader<'_>) -> Result<usize> {
     from.limit(MOST);
     let mut done = 0;
     loop {
@@ -83,11 +80,11 @@ pub(super) fn parts(address: u64, count: u64) -> Result<Vec<IoVec>> {
     Ok(parts)
 }
 
-fn usable(ctx: &Context<'_>, descriptor: u64) -> Result<Arc<OpenFile>> {
+pub(super) fn usable(ctx: &Context<'_>, descriptor: u64) -> Result<Arc<OpenFile>> {
     ctx.files().get_usable(descriptor as i32)
 }
 
-fn offset(value: u64) -> Result<u64> {
+pub(super) fn offset(value: u64) -> Result<u64> {
     if (value as i64) < 0 { Err(Errno::EINVAL) } else { Ok(value) }
 }
 
@@ -179,121 +176,4 @@ pub fn lseek(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         return Err(Errno::EINVAL);
     }
     open.seek(args[1] as i64, args[2] as u32).map(|offset| offset as usize)
-}
-
-/// Writes all of `bytes` to a file that may make us wait.
-fn write_all(open: &OpenFile, bytes: &[u8]) -> Result<usize> {
-    user::with_kernel_reader(bytes, |from| write_stream(open, from))
-}
-
-pub fn sendfile(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    let [to, from, offset_at, count, ..] = *args;
-    let from = usable(ctx, from)?;
-    let to = usable(ctx, to)?;
-    if !from.readable() || !to.writable() {
-        return Err(Errno::EBADF);
-    }
-    if to.flags() & O_APPEND != 0 || !from.file().seekable() || from.file().stat()?.kind == Kind::Directory {
-        return Err(Errno::EINVAL);
-    }
-    let mut at = if offset_at != 0 { offset(user::read(offset_at)?)? } else { from.offset() };
-    let mut left = count.min(MOST as u64) as usize;
-    let mut buffer = alloc::vec![0u8; left.min(CHUNK)];
-    let mut done = 0;
-    let result = loop {
-        let here = left.min(buffer.len());
-        let n = match user::with_kernel_writer(&mut buffer[..here], |writer| from.file().read(&from, at, writer)) {
-            Ok(n) => n,
-            Err(errno) => break Err(errno),
-        };
-        if n == 0 {
-            break Ok(());
-        }
-        match write_all(&to, &buffer[..n]) {
-            Ok(written) => {
-                at += written as u64;
-                done += written;
-                left -= written;
-                if written < n || left == 0 {
-                    break Ok(());
-                }
-            }
-            Err(errno) => break Err(errno),
-        }
-    };
-    match result {
-        Err(errno) if done == 0 => return Err(errno),
-        _ => {}
-    }
-    if offset_at != 0 {
-        user::write(offset_at, &at)?;
-    } else {
-        from.set_offset(at);
-    }
-    Ok(done)
-}
-
-pub fn copy_file_range(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    let [from, from_at, to, to_at, len, flags] = *args;
-    let from = usable(ctx, from)?;
-    let to = usable(ctx, to)?;
-    if flags != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let file = |open: &Arc<OpenFile>| match open.file().downcast::<TreeFile>() {
-        Some(file) => match file.entry().node.kind {
-            Kind::Regular => Ok(file.entry().node.clone()),
-            Kind::Directory => Err(Errno::EISDIR),
-            _ => Err(Errno::EINVAL),
-        },
-        None => Err(Errno::EINVAL),
-    };
-    let (source, target) = (file(&from)?, file(&to)?);
-    if !from.readable() || !to.writable() || to.flags() & O_APPEND != 0 {
-        return Err(Errno::EBADF);
-    }
-    let position = |address: u64, open: &OpenFile| match address {
-        0 => Ok(open.offset()),
-        _ => user::read(address).and_then(offset),
-    };
-    let (mut read_at, mut write_at) = (position(from_at, &from)?, position(to_at, &to)?);
-    let len = len.min(MOST as u64);
-    let overlaps = read_at < write_at.saturating_add(len) && write_at < read_at.saturating_add(len);
-    if Arc::ptr_eq(&source, &target) && overlaps && len > 0 {
-        return Err(Errno::EINVAL);
-    }
-    let mut left = len as usize;
-    let mut buffer = alloc::vec![0u8; left.min(CHUNK)];
-    let mut done = 0;
-    while left > 0 {
-        let here = left.min(buffer.len());
-        let step = user::with_kernel_writer(&mut buffer[..here], |writer| from.file().read(&from, read_at, writer))
-            .and_then(|n| user::with_kernel_reader(&buffer[..n], |reader| to.file().write(&to, write_at, reader)));
-        match step {
-            Ok(0) => break,
-            Ok(n) => {
-                read_at += n as u64;
-                write_at += n as u64;
-                done += n;
-                left -= n;
-            }
-            Err(errno) if done == 0 => return Err(errno),
-            Err(_) => break,
-        }
-    }
-    let keep = |address: u64, open: &OpenFile, at: u64| match address {
-        0 => {
-            open.set_offset(at);
-            Ok(())
-        }
-        _ => user::write(address, &at),
-    };
-    keep(from_at, &from, read_at)?;
-    keep(to_at, &to, write_at)?;
-    Ok(done)
-}
-
-/// splice, tee, vmsplice: every program that uses them copies when told EINVAL.
-pub fn splice(_ctx: &Context<'_>, _args: &[u64; 6]) -> Result<usize> {
-    Err(Errno::EINVAL)
 }
