@@ -28,8 +28,7 @@ def invoke(name: str, payload: str | None, home: str | None, payload_option: str
     try:
         answer = gateway.invoke_raw(name, text)
     except FunctionError as error:
-        detail = error.__dict__.get("detail", {})
-        click.echo(printable(detail.get("log", "")), err=True, nl=False)
+        click.echo(printable(error.detail.get("log", "")), err=True, nl=False)
         raise
     if verbose:
         _show(answer.detail)

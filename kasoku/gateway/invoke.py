@@ -68,9 +68,10 @@ class InvokeRoute:
         try:
             served = await self._platform.controller.invoke(function, invocation)
         except FunctionFailed as error:
-            return 200, _headers(request_id, error.failure), encode_failure(error.failure, request_id)
+            answer = _headers(request_id, error.failure, error.log if with_log else None)
+            return 200, answer, encode_failure(error.failure, request_id)
         outcome = served.outcome
-        answer = _headers(request_id, outcome.failure)
+        answer = _headers(request_id, outcome.failure, outcome.log if with_log else None)
         answer += [
             (b"server-timing", _server_timing(served)),
             (b"x-kasoku-instance", served.instance_id.encode()),
@@ -78,8 +79,6 @@ class InvokeRoute:
         ]
         if served.accelerator:
             answer.append((b"x-kasoku-accelerator", served.accelerator.encode()))
-        if with_log:
-            answer.append((b"x-amz-log-result", base64.b64encode(outcome.log[-LAMBDA_TAIL_BYTES:])))
         return 200, answer, encode_failure(outcome.failure, request_id) if outcome.failure else outcome.payload
 
 
@@ -99,7 +98,7 @@ def encode_failure(failure: Failure, request_id: str) -> bytes:
     return json.dumps({**failure.to_json(), "requestId": request_id}).encode()
 
 
-def _headers(request_id: str, failure: Failure | None) -> Headers:
+def _headers(request_id: str, failure: Failure | None, log: bytes | None) -> Headers:
     headers: Headers = [
         (b"content-type", b"application/json"),
         (b"x-amzn-requestid", request_id.encode()),
@@ -107,6 +106,8 @@ def _headers(request_id: str, failure: Failure | None) -> Headers:
     ]
     if failure:
         headers.append((b"x-amz-function-error", b"Unhandled"))
+    if log is not None:
+        headers.append((b"x-amz-log-result", base64.b64encode(log[-LAMBDA_TAIL_BYTES:])))
     return headers
 
 

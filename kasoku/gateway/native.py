@@ -77,7 +77,8 @@ class _Api:
         try:
             served = await self._platform.controller.invoke(function, Invocation(request_id, payload))
         except FunctionFailed as error:
-            return JSONResponse({"request_id": request_id, "error": error.failure.to_json()})
+            log = error.log.decode(errors="backslashreplace")
+            return JSONResponse({"request_id": request_id, "error": error.failure.to_json(), "log": log})
         head = json.dumps(_envelope(request_id, served)).encode()
         if served.outcome.failure is None:
             # The result is JSON text already (checked): it is put in as it came.

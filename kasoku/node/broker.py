@@ -17,6 +17,7 @@ LIST_SECONDS = 60.0
 READY_SECONDS = 60.0
 END_GRACE_SECONDS = 1.0
 _MAX_READY = 64 * 1024
+_MAGIC_BYTES = 8
 
 
 def broker_environment() -> dict[str, str]:
@@ -77,10 +78,9 @@ class Broker:
     async def start(
         cls, native: Native, lease: Lease, memory: SessionMemory, leases: Path, output: int, console: Sink
     ) -> "Broker":
-        """Start a broker for a lease and wait until it is ready.
+        """Start a broker for a lease; when this returns, a guest may open the session, and will wait for `ready`.
 
-        `output` receives what kernels print, `console` what the broker itself has to say. Raises PlatformError with the
-        broker's own words when it cannot serve.
+        `output` receives what kernels print, `console` what the broker itself has to say. Raises PlatformError.
         """
         binary = str(native.broker)
         ours, theirs = socket.socketpair()
@@ -101,11 +101,9 @@ class Broker:
             close_all([error_write])
         stderr = Tail(console)
         broker = cls(child, ours, stderr, PipeReader(error_read, stderr))
-        try:
-            await broker._wait_ready(lease.device)
-        except BaseException:
-            await asyncio.shield(broker.stop())
-            raise
+        # Its first act is to write the header of the session. Without one, a guest would think the session broken.
+        while not broker.exited.done() and os.pread(memory.memory, _MAGIC_BYTES, 0) == bytes(_MAGIC_BYTES):
+            await asyncio.sleep(0.001)
         return broker
 
     @property
@@ -113,7 +111,8 @@ class Broker:
         """A descriptor that hangs up when the broker dies; the VM watches it on behalf of its guest."""
         return self._control.fileno()
 
-    async def _wait_ready(self, device: Device) -> None:
+    async def ready(self, device: Device) -> None:
+        """Wait until the device is open. Raises PlatformError with the broker's own words when it cannot serve."""
         loop = asyncio.get_running_loop()
         self._control.setblocking(False)
         line = b""

@@ -33,8 +33,9 @@ class Failure(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FunctionFailed(Exception):
-    """Raised where a function's failure ends an attempt to start or use an instance."""
+    """Raised where a function's failure ends an attempt to start or use an instance. `log`: what it had written."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.error_type}: {failure.error_message}")
         self.failure = failure
+        self.log = b""

@@ -70,6 +70,10 @@ class InvocationLog:
         if self._tail and self._tail[-1] != ord("\n"):
             self(b"\n")
         self(f"END RequestId: {request_id}\nREPORT RequestId: {request_id}\t{report}\n".encode())
-        tail = bytes(self._tail[-TAIL_BYTES:])
+        tail = self.tail()
         self._tail.clear()
         return tail
+
+    def tail(self) -> bytes:
+        """The end of what was written since the last invocation ended."""
+        return bytes(self._tail[-TAIL_BYTES:])

@@ -1,6 +1,8 @@
 """What a caller of a function can catch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 
 class KasokuError(Exception):
@@ -36,9 +38,16 @@ class ServiceError(KasokuError):
 
 
 class FunctionError(KasokuError):
-    """The function ran and failed. `type`, `message` and `stack_trace` are what it reported inside its VM."""
+    """The function ran and failed. `type`, `message` and `stack_trace` are what it reported inside its VM; `detail` is
+    what the gateway tells beside it: request id, log, and where it ran."""
 
-    def __init__(self, type: str, message: str, stack_trace: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        type: str,
+        message: str,
+        stack_trace: Sequence[str] = (),
+        detail: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         text = f"{type}: {message}"
         if stack_trace:
             text += "\n\nTraceback in the function (most recent call last):\n" + "".join(stack_trace).rstrip()
@@ -46,3 +55,4 @@ class FunctionError(KasokuError):
         self.type = type
         self.message = message
         self.stack_trace = tuple(stack_trace)
+        self.detail = detail

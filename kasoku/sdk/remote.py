@@ -72,9 +72,7 @@ class Gateway:
             raise _service_error(status, headers, data)
         detail = json.loads(data)
         if error := detail.get("error"):
-            failure = FunctionError(error["errorType"], error["errorMessage"], error.get("stackTrace") or ())
-            failure.__dict__["detail"] = detail
-            raise failure
+            raise FunctionError(error["errorType"], error["errorMessage"], error.get("stackTrace") or (), detail)
         return Answer(detail.pop("result"), detail)
 
 

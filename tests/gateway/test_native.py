@@ -168,4 +168,4 @@ def test_the_function_error_of_the_native_route(twin: Server) -> None:
     with pytest.raises(FunctionError, match="ValueError: no") as caught:
         twin.call("raise")
     assert "function.py" in caught.value.stack_trace[-1]
-    assert "before" in caught.value.__dict__["detail"]["log"]
+    assert "before" in caught.value.detail["log"]

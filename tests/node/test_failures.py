@@ -25,10 +25,11 @@ FINE = "def handler(event, context):\n    return event\n"
     ],
 )
 def test_a_handler_that_cannot_be_had(server: Server, source: str, kind: str, message: str) -> None:
-    server.deploy("broken", source, accelerator=server.device)
+    server.deploy("broken", f"print('at import')\n{source}", accelerator=server.device)
     with pytest.raises(FunctionError, match=message) as caught:
         server.call("broken")
     assert caught.value.type == kind
+    assert "at import" in caught.value.detail["log"] or kind == "Runtime.UserCodeSyntaxError"
     assert_gone(server, "broken")
 
 
@@ -50,7 +51,7 @@ def test_a_handler_that_fails_keeps_its_instance(server: Server, body: str, kind
         with pytest.raises(FunctionError, match=message) as caught:
             server.call("fails")
         assert caught.value.type == kind
-    assert not caught.value.__dict__["detail"]["cold"]
+    assert not caught.value.detail["cold"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_a_handler_that_ends_its_instance(server: Server, body: str, kind: str, 
     with pytest.raises(FunctionError, match=message) as caught:
         server.call("ends")
     assert caught.value.type.startswith(kind)
-    assert "last words" in caught.value.__dict__["detail"]["log"]
+    assert "last words" in caught.value.detail["log"]
     assert_gone(server, "ends")
 
 
