@@ -4,13 +4,22 @@ mod common;
 #[path = "common/opencl.rs"]
 mod opencl;
 
-use common::{Directory, Guest, descendants, devices, wait, wait_gone};
+use common::{Directory, Guest, descendants, devices, processor_devices, wait, wait_gone};
 use kasoku_abi::accel::command;
 use kasoku_abi::accel::session::{STATE_CLOSED, STATE_LOST};
 use opencl::one_dimension;
 
 fn on_every_device(test: impl Fn(&str, Guest, &Directory)) {
-    for device in devices() {
+    on(devices(), test);
+}
+
+/// Where a kernel can do what any program can do.
+fn on_every_processor(test: impl Fn(&str, Guest, &Directory)) {
+    on(processor_devices(), test);
+}
+
+fn on(devices: Vec<String>, test: impl Fn(&str, Guest, &Directory)) {
+    for device in devices {
         let leases = Directory::new();
         let guest = Guest::start(&device, &leases.0).unwrap_or_else(|error| panic!("{device}: {error}"));
         test(&device, guest, &leases);
@@ -62,7 +71,7 @@ fn expect_lost(device: &str, guest: &mut Guest, signals: &[i64]) {
 
 #[test]
 fn a_kernel_that_makes_a_forbidden_system_call_ends_its_broker() {
-    on_every_device(|device, mut guest, leases| {
+    on_every_processor(|device, mut guest, leases| {
         let other = Guest::start_other(device, leases);
         let socket = system_call(libc::SYS_socket, [2, 1, 0], &[]);
         let (status, _) = run(&mut guest, &system_call_kernel("r8"), &socket);
@@ -77,7 +86,7 @@ fn a_kernel_that_makes_a_forbidden_system_call_ends_its_broker() {
 
 #[test]
 fn a_kernel_cannot_open_files_of_the_host() {
-    on_every_device(|device, mut guest, _| {
+    on_every_processor(|device, mut guest, _| {
         for path in ["/etc/passwd\0", "/proc/1/environ\0", "/root\0", "/\0"] {
             let open = system_call(libc::SYS_open, [0, i64::from(libc::O_RDONLY), 0], path.as_bytes());
             let (status, memory) = run(&mut guest, &system_call_kernel("rdi"), &open);
@@ -93,7 +102,7 @@ fn a_kernel_cannot_open_files_of_the_host() {
 
 #[test]
 fn a_kernel_cannot_execute_programs() {
-    on_every_device(|device, mut guest, _| {
+    on_every_processor(|device, mut guest, _| {
         let execute = system_call(libc::SYS_execve, [0, 0, 0], b"/bin/sh\0");
         let (status, memory) = run(&mut guest, &system_call_kernel("rdi"), &execute);
         match status {
@@ -108,7 +117,7 @@ fn a_kernel_cannot_execute_programs() {
 
 #[test]
 fn a_kernel_with_a_wild_pointer_ends_its_broker() {
-    on_every_device(|device, mut guest, _| {
+    on_every_processor(|device, mut guest, _| {
         let source = "kernel void k(global long *a) { *(global volatile long *)(a[0] + 8) = 1; }";
         let (status, _) = run(&mut guest, source, &0x1234_5678_9000i64.to_le_bytes());
         assert_eq!(status, None, "{device}");

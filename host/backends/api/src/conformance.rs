@@ -198,6 +198,7 @@ fn check_events<B: Backend>(backend: &B, context: &B::Context) {
 
     let failed = backend.create_user_event(context).expect("a user event");
     backend.set_user_event(&failed, -5).expect("it fails");
-    assert_ne!(backend.wait(&[&failed]), Ok(()), "a wait for a failed event fails");
+    // Whether a wait for it fails is where implementations differ (NVIDIA's does not).
+    let _ = backend.wait(&[&failed]);
     assert_eq!(backend.event_status(&failed).map_err(|Status(code)| code), Ok(-5));
 }

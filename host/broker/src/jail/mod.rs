@@ -116,6 +116,8 @@ pub enum Needs {
     Files,
     /// Also the linker.
     Linker,
+    /// Files, and device nodes among them.
+    Devices,
 }
 
 /// Binds all threads of the process to the calls that it needs.
@@ -124,11 +126,13 @@ pub fn close(needs: Needs) -> Result<(), Error> {
         Needs::Nothing => (&[policy::SERVE], &[policy::REFUSED, policy::NO_FILES]),
         Needs::Files => (&[policy::SERVE, policy::FILES, &policy::LIMITS], &[policy::REFUSED]),
         Needs::Linker => (&[policy::SERVE, policy::FILES, policy::LINKER], &[policy::REFUSED]),
+        Needs::Devices => (&[policy::SERVE, policy::FILES, policy::DEVICE_NODES], &[policy::NO_DAEMONS]),
     };
     let name = match needs {
         Needs::Nothing => "broker, sealed",
         Needs::Files => "broker, with files",
         Needs::Linker => "broker, with a linker",
+        Needs::Devices => "broker, with device nodes",
     };
     // Filters live as long as the process.
     let rules: &'static [Rule] = merge(parts).leak();
@@ -152,7 +156,7 @@ pub fn needs_of(runtime: &str) -> (Needs, Needs) {
         // PoCL specialises a kernel for its work-group size when it is launched, and links it with the system's linker.
         "pocl" => (Needs::Linker, Needs::Linker),
         // NVIDIA's driver opens device nodes at any time.
-        "nvidia" => (Needs::Files, Needs::Files),
+        "nvidia" => (Needs::Devices, Needs::Devices),
         _ => (Needs::Nothing, Needs::Files),
     }
 }

@@ -122,6 +122,57 @@ pub const LINKER: &[Rule] = &[
     allow(libc::SYS_prlimit64, "compilers look at their stack"),
 ];
 
+/// Also for a driver that talks to its device through device nodes.
+pub const DEVICE_NODES: &[Rule] = &[
+    allow(libc::SYS_ioctl, "requests to the device nodes that the file rules leave"),
+    allow(libc::SYS_eventfd2, "the driver's own notifications"),
+    allow(libc::SYS_pipe2, "the driver's own notifications"),
+    allow(libc::SYS_fcntl, "state of descriptors"),
+    allow(libc::SYS_dup, "a further context opens its device by it"),
+    allow(libc::SYS_prlimit64, "the driver looks at its limits"),
+    allow(libc::SYS_munlock, "undoes mlock"),
+    allow(libc::SYS_mincore, "the driver looks at its own memory"),
+    allow(libc::SYS_sched_get_priority_max, "priorities of the driver's threads"),
+    allow(libc::SYS_sched_get_priority_min, "priorities of the driver's threads"),
+];
+
+/// What such a driver tries and goes on without: daemons of its vendor, and special memory.
+pub const NO_DAEMONS: &[Refusal] = &[
+    Refusal {
+        errno: libc::EACCES,
+        calls: &[
+            libc::SYS_socket,
+            libc::SYS_connect,
+            libc::SYS_execve,
+            libc::SYS_vfork,
+            libc::SYS_mknod,
+            libc::SYS_mknodat,
+        ],
+        reason: "it looks for daemons and would start a helper that makes device nodes",
+    },
+    Refusal {
+        errno: libc::EPERM,
+        calls: &[
+            libc::SYS_mbind,
+            libc::SYS_set_mempolicy,
+            libc::SYS_move_pages,
+            libc::SYS_membarrier,
+            libc::SYS_sched_setscheduler,
+            libc::SYS_sched_getscheduler,
+            libc::SYS_sched_getparam,
+            libc::SYS_setpriority,
+            libc::SYS_getpriority,
+            libc::SYS_tgkill,
+        ],
+        reason: "hints to the kernel, and abort's signal to itself: what follows ends the process as well",
+    },
+    Refusal {
+        errno: libc::ENOSYS,
+        calls: &[libc::SYS_clone3],
+        reason: "its flags lie in memory: the C library uses clone",
+    },
+];
+
 /// Beside `FILES`, for drivers that ask for their limits.
 pub const LIMITS: [Rule; 1] = [allow(libc::SYS_prlimit64, "compilers look at their stack")];
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 pub struct View {
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
+    devices: Vec<PathBuf>,
     execute: Vec<PathBuf>,
     directory: PathBuf,
 }
@@ -34,6 +35,27 @@ const POCL_READS: &[&str] = &[
     "/sys/devices/system",
     "/proc/cpuinfo",
     "/proc/meminfo",
+];
+
+/// What NVIDIA's driver reads: its libraries, wherever they are installed, and what the kernel's side says of the devices.
+const NVIDIA_READS: &[&str] = &[
+    "/etc/ld.so.cache",
+    "/usr/lib",
+    "/usr/lib64",
+    "/lib",
+    "/lib64",
+    "/usr/local/nvidia",
+    "/proc/driver/nvidia",
+    "/proc/devices",
+    "/proc/self",
+    "/proc/sys/vm",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/modules",
+    "/sys/devices",
+    "/sys/bus/pci",
+    "/sys/class",
+    "/sys/module",
 ];
 
 /// The linker, under its names, and the loader that starts it.
@@ -65,10 +87,10 @@ impl View {
                 view.write.push("/dev/null".into());
             }
             "nvidia" => {
-                view.read.extend(["/usr/lib/x86_64-linux-gnu", "/proc", "/sys", "/etc/OpenCL"].map(PathBuf::from));
+                view.read.extend(NVIDIA_READS.iter().map(PathBuf::from));
                 let devices =
                     std::fs::read_dir("/dev").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-                view.write.extend(devices.filter(|path| path.to_string_lossy().starts_with("/dev/nvidia")));
+                view.devices.extend(devices.filter(|path| path.to_string_lossy().starts_with("/dev/nvidia")));
             }
             _ => {}
         }
@@ -82,8 +104,14 @@ impl View {
 
     /// Binds the calling thread and those that it makes.
     pub fn restrict(&self) -> Result<bool, JailError> {
-        let (read, write, execute) = (open(&self.read), open(&self.write), open(&self.execute));
-        restrict_files(FileRules { read: &borrow(&read), write: &borrow(&write), execute: &borrow(&execute) })
+        let (read, write) = (open(&self.read), open(&self.write));
+        let (devices, execute) = (open(&self.devices), open(&self.execute));
+        restrict_files(FileRules {
+            read: &borrow(&read),
+            write: &borrow(&write),
+            devices: &borrow(&devices),
+            execute: &borrow(&execute),
+        })
     }
 }
 

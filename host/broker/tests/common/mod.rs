@@ -32,6 +32,15 @@ pub fn runtime_arguments() -> Vec<String> {
 
 /// The devices of this machine. Tests run on the first of each implementation, or on none where there is none.
 pub fn devices() -> Vec<String> {
+    listed().into_iter().map(|(id, _)| id).collect()
+}
+
+/// Those on which a kernel is native code of the host.
+pub fn processor_devices() -> Vec<String> {
+    listed().into_iter().filter(|(_, kind)| kind == "cpu").map(|(id, _)| id).collect()
+}
+
+fn listed() -> Vec<(String, String)> {
     let output = Command::new(env!("CARGO_BIN_EXE_kasoku-broker"))
         .arg("list")
         .args(runtime_arguments())
@@ -39,8 +48,9 @@ pub fn devices() -> Vec<String> {
         .expect("the broker runs");
     assert!(output.status.success());
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a JSON list");
-    let ids = list.as_array().expect("a list").iter().map(|device| device["id"].as_str().expect("an id").to_owned());
-    let first: Vec<String> = ids.filter(|id| id.ends_with(":0")).collect();
+    let field = |device: &serde_json::Value, name: &str| device[name].as_str().expect("a text").to_owned();
+    let all = list.as_array().expect("a list").iter().map(|device| (field(device, "id"), field(device, "kind")));
+    let first: Vec<(String, String)> = all.filter(|(id, _)| id.ends_with(":0")).collect();
     if first.is_empty() {
         eprintln!("no OpenCL implementation on this machine: nothing is tested");
     }

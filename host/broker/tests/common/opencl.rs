@@ -4,11 +4,11 @@
 use super::Guest;
 use kasoku_abi::accel::command::{self, Descriptor};
 use kasoku_abi::accel::kernel::{ARGUMENT_BYTES, ARGUMENT_OBJECT, CreateKernel, INLINE_ARGUMENT, Launch, SetArgument};
-use kasoku_abi::accel::memory::CreateBuffer;
+use kasoku_abi::accel::memory::{CreateBuffer, MAP_READ, Map};
 use kasoku_abi::accel::object::{CreateContext, CreateQueue};
 use kasoku_abi::accel::program::{BuildProgram, CreateProgram, Header, SOURCE};
 use kasoku_abi::accel::{Id, Range, info};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 pub const BUILD_LOG: u32 = 0x1183;
 
@@ -32,6 +32,30 @@ impl Guest {
         let body = CreateBuffer { context, size: contents.len() as u64, storage, ..Default::default() };
         self.ok(command::CREATE_BUFFER, id, &body);
         (id, storage)
+    }
+
+    /// What a buffer holds, by way of its storage.
+    pub fn mapped(&mut self, queue: Id, buffer: Id, storage: Range) -> Vec<u8> {
+        let map = Map { buffer, offset: 0, size: storage.len, flags: MAP_READ, reserved: 0 };
+        assert_eq!(self.blocking(command::MAP_BUFFER, queue, &map).status, 0);
+        let bytes = self.bytes(storage);
+        self.ok(command::UNMAP_BUFFER, queue, &map);
+        bytes
+    }
+
+    /// Whether buffers with storage are their storage.
+    pub fn is_direct(&mut self) -> bool {
+        let out = self.allocate(1 << 20);
+        let len = self.ok(command::DESCRIBE, 0, &info::Describe { out }).len;
+        let bytes = self.bytes(Range { len, ..out });
+        let mut rest = bytes.as_slice();
+        while let Ok((record, after)) = info::Record::read_from_prefix(rest) {
+            if record.parameter == info::DEVICE_DIRECT_BUFFERS {
+                return after[0] == 1;
+            }
+            rest = &after[(record.len as usize).next_multiple_of(8)..];
+        }
+        panic!("the device does not say");
     }
 
     /// A buffer outside the arena.
