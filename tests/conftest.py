@@ -81,7 +81,12 @@ def deployment(files: dict[str, str], handler: str, **options: Any) -> dict[str,
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, text in files.items():
             archive.writestr(name, textwrap.dedent(text))
-    return {"handler": handler, "options": options, "code": {"zip": base64.b64encode(buffer.getvalue()).decode()}}
+    return deployment_of_zip(buffer.getvalue(), handler, options)
+
+
+def deployment_of_zip(data: bytes, handler: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The body of a deployment whose code is a zip already."""
+    return {"handler": handler, "options": options, "code": {"zip": base64.b64encode(data).decode()}}
 
 
 def descendants(pid: int) -> set[int]:
@@ -123,12 +128,17 @@ def start_twin(home: Path, native: Path) -> Server:
 
 
 def start_real(home: Path) -> Server:
-    """`kasoku up`. Layers are shared by all servers of this checkout: building Python's for each would take minutes."""
+    """`kasoku up`."""
+    return start(["-m", "kasoku.cli", "up", "--port", "0", "--home", str(share_layers(home))], home, real=True)
+
+
+def share_layers(home: Path) -> Path:
+    """A state directory that has its layers in common with all others of this checkout: building them takes long."""
     shared = ROOT / "build" / "test-layers"
     shared.mkdir(parents=True, exist_ok=True)
     home.mkdir(parents=True)
     (home / "layers").symlink_to(shared)
-    return start(["-m", "kasoku.cli", "up", "--port", "0", "--home", str(home)], home, real=True)
+    return home
 
 
 @pytest.fixture(scope="session")
@@ -157,6 +167,14 @@ def server(
     """A server of this test module, once with twins, once with real virtual machines: they must behave alike."""
     home = tmp_path_factory.mktemp("home") / "home"
     running = start_real(home) if request.param == "vm" else start_twin(home, twin_binaries)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of this test module with real virtual machines."""
+    running = start_real(tmp_path_factory.mktemp("home") / "home")
     yield running
     running.stop()
 

@@ -254,6 +254,8 @@ class Instance:
         except BaseException:
             await self.stop("an invocation was abandoned")
             raise
+        if self._broker and self._stopping is None and self._broker.lost:
+            self._lose("its device was lost")
         duration_ms = (time.perf_counter() - start) * 1000
         for output in self._outputs:
             output.drain()

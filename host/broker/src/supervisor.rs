@@ -256,13 +256,14 @@ impl Supervisor {
         let status = self.worker.kill();
         let signal = status.and_then(|status| status.signal()).unwrap_or(0);
         self.memory.set_death_signal(signal);
-        self.set_state(STATE_LOST);
         let message = format!("the process that served the device {}", describe_end(status));
         if self.key.is_some() {
             control.say(&json!({ "lost": true, "signal": signal, "message": message }));
         } else {
             control.fail("device", &message);
         }
+        // Whoever holds the lease knows it before the guest does, and so before an answer in which the guest complains.
+        self.set_state(STATE_LOST);
         eprintln!("kasoku-broker: {message}");
         Turn::End(2)
     }
@@ -270,12 +271,12 @@ impl Supervisor {
     /// The serving process says that it cannot go on.
     fn end(&mut self, control: &mut Control, message: &str) -> Turn {
         self.worker.kill();
-        self.set_state(STATE_LOST);
         if self.key.is_some() {
             control.say(&json!({ "lost": true, "signal": 0, "message": message }));
         } else {
             control.fail("device", &ServeError::Device(message.to_owned()).to_string());
         }
+        self.set_state(STATE_LOST);
         eprintln!("kasoku-broker: {message}");
         Turn::End(2)
     }
