@@ -34,7 +34,7 @@ class Server:
         """Whether it boots virtual machines; else it runs twins."""
         self.gateway = Gateway(url, timeout=120)
         ids = [d["id"] for d in self.gateway.json("GET", "/v1/devices")["devices"]]
-        self.device = f"opencl:{ids[0]}"
+        self.device = f"opencl:{ids[0]}" if ids else "none"
         """One device, as a function asks for exactly this one."""
 
     def deploy(self, name: str, source: str, handler: str = "function.handler", **options: Any) -> dict[str, Any]:

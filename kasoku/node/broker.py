@@ -113,8 +113,10 @@ class Broker:
 
     @property
     def lost(self) -> bool:
-        """Whether the device is gone. The broker says so before it tells the guest, so that no answer in which the guest
-        complains overtakes it. Asked after each invocation; one system call."""
+        """Whether the device is gone. Asked after each invocation; one system call.
+
+        The broker says so before it tells the guest, so that no answer in which the guest complains overtakes it.
+        """
         try:
             told = self._control.recv(4096, socket.MSG_DONTWAIT)
         except BlockingIOError:

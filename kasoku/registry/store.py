@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kasoku.registry.model import FunctionVersion
+from kasoku.sdk.errors import KasokuError
 from kasoku.sdk.options import parse_options
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -21,7 +22,7 @@ class Deployed:
     deployed_at: float
 
 
-class RegistryError(Exception):
+class RegistryError(KasokuError):
     """The database cannot be used; the message says why and what to do."""
 
 

@@ -6,13 +6,14 @@ import json
 import zipfile
 from base64 import b64encode
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from kasoku.sdk.errors import FunctionError, ServiceError
-from tests.conftest import Server, deployment
+from tests.conftest import Server, deployment, start_twin
 
 ECHO = "def handler(event, context):\n    return event\n"
 
@@ -169,3 +170,31 @@ def test_the_function_error_of_the_native_route(twin: Server) -> None:
         twin.call("raise")
     assert "function.py" in caught.value.stack_trace[-1]
     assert "before" in caught.value.detail["log"]
+
+
+def test_a_machine_without_accelerators_serves_other_functions(twin_binaries: Path, tmp_path: Path) -> None:
+    native = tmp_path / "native"
+    native.mkdir()
+    for name in ("kasoku-vmm", "runtime.erofs"):
+        (native / name).symlink_to(twin_binaries / name)
+    server = start_twin(tmp_path / "home", native)
+    try:
+        with pytest.raises(ServiceError, match=r"no accelerator at all\. kasoku-broker is not installed") as caught:
+            server.deploy("f", ECHO, accelerator="opencl")
+        assert caught.value.status == 400
+        server.deploy("f", ECHO)
+        assert server.call("f", 1).result == 1
+        assert "not installed" in server.gateway.json("GET", "/v1/devices")["error"]
+    finally:
+        server.stop()
+
+
+def test_functions_are_there_after_a_restart(twin_binaries: Path, tmp_path: Path) -> None:
+    first = start_twin(tmp_path / "home", twin_binaries)
+    first.deploy("kept", ECHO)
+    first.kill()
+    second = start_twin(tmp_path / "home", twin_binaries)
+    try:
+        assert second.call("kept", [2]).result == [2]
+    finally:
+        second.stop()

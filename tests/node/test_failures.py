@@ -68,7 +68,7 @@ def test_a_handler_that_fails_keeps_its_instance(server: Server, body: str, kind
         (
             "import os\n    for n in range(3, 40):\n        try: os.close(n)\n        except OSError: pass",
             "Runtime",
-            "",
+            "Error: ",
         ),
     ],
 )
