@@ -21,6 +21,8 @@ UNSAFE = {
     "guest/libos/src/fs/data.rs": "pages of files as slices",
     "guest/libos/src/fs/host/": "the window that is shared with the file-system proxy",
     "guest/libos/src/fs/setup.rs": "layers as slices",
+    "guest/libos/src/fs/erofs/tests.rs": "layers that a test makes and spoils",
+    "guest/libos/src/fs/testing.rs": "layers that a test makes",
     "guest/libos/src/process/": "segments and stacks of programs",
     "guest/libos/src/sched/": "switching between threads",
     "guest/libos/src/syscall/thread.rs": "a thread's pointers",
