@@ -52,14 +52,11 @@ pub fn memory_mount() -> Arc<Mount> {
     MEMORY.call_once(|| Mount::new(FsType::Tmpfs, false, "memfd")).clone()
 }
 
-/// Builds the tree. What cannot be mounted is named on the console and left out.
+/// Builds the tree. A layer that cannot be read is an error; a host directory that cannot is named on the console and left out.
 pub fn build(plan: Plan) -> Result<Arc<Entry>> {
     let mut lowers: Vec<Arc<dyn Lower>> = Vec::new();
     for layer in plan.layers.iter().rev() {
-        match layer.root() {
-            Ok(root) => lowers.push(root),
-            Err(errno) => crate::console!("kasoku: a layer cannot be read: {errno:?}"),
-        }
+        lowers.push(layer.root()?);
     }
     // Of a host's root these are another machine's business: the guest gets its own.
     let over_host = plan.host.iter().any(|mount| mount.path == b"/");
@@ -181,9 +178,12 @@ mod boot {
             match info.layers.get(*index as usize).filter(|layer| layer.len > 0) {
                 Some(layer) => match open_layer(layer, *index) {
                     Ok(image) => plan.layers.push(image),
-                    Err(why) => crate::console!("kasoku: layer {index} cannot be used: {why}"),
+                    // A program must not run on half of its files.
+                    Err(why) => crate::dump::fatal(&format!(
+                        "layer {index} of the image cannot be used: {why} (kasoku image inspect says which layer is damaged)"
+                    )),
                 },
-                None => crate::console!("kasoku: there is no layer {index}"),
+                None => crate::dump::fatal(&format!("there is no layer {index}")),
             }
         }
         let mut windows: Vec<(u32, Arc<Window>)> = Vec::new();
@@ -197,7 +197,9 @@ mod boot {
             windows.push((region, window.clone()));
             plan.host.push(HostMount { window, root: request.mount.root, path: request.path.clone() });
         }
-        let root = build(plan).expect("memory for the first files");
+        let root = build(plan).unwrap_or_else(|errno| {
+            crate::dump::fatal(&format!("the image's files cannot be put together: {errno:?} (kasoku image inspect)"))
+        });
         context(&root, &config.cwd)
     }
 
