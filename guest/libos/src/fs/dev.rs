@@ -41,9 +41,8 @@ pub fn fill(dev: &Arc<Entry>) -> Result<()> {
 
 /// The root of `/dev/pts`.
 fn terminals() -> Arc<Node> {
-    let mount = Mount::new(FsType::DevPts, false, "devpts");
     let content = Content::Directory(super::directory::Directory::generated(Arc::new(crate::ipc::pty::Terminals)));
-    Node::system(&mount, content, Kind::Directory, 0o755, fresh_inode())
+    Node::system(crate::ipc::pty::mount(), content, Kind::Directory, 0o755, fresh_inode())
 }
 
 /// The root of an empty mount.

@@ -1,6 +1,5 @@
-//! The end of threads and programs, and waiting for it (exit(2), wait4(2)).
-use super::{PROCESSES, Process};
-use crate::errno::{Errno, Result};
+//! The end of threads and programs (exit(2)).
+use super::{Process, wait};
 use crate::fs::FileTable;
 use crate::sched::{self, futex, thread::Thread};
 use crate::signal::{self, Action, SigInfo};
@@ -51,7 +50,7 @@ pub fn exit_thread() -> ! {
         process.ran_ns.fetch_add(me.cpu_time_ns(), Ordering::Relaxed);
         threads.is_empty()
     };
-    process.child_ended.wake_all();
+    process.child_changed.wake_all();
     if last {
         end_process(&process);
     }
@@ -135,12 +134,13 @@ fn end_process(process: &Arc<Process>) {
     }
     let parent = super::find(process.parent_pid());
     let orphans = core::mem::take(&mut *process.children.lock());
+    super::job::release_orphans(process, parent.as_deref(), &orphans);
     if let Some(first) = super::find(1) {
         for orphan in orphans {
             orphan.parent.store(1, Ordering::Relaxed);
             first.children.lock().push(orphan);
         }
-        first.child_ended.wake_all();
+        first.child_changed.wake_all();
     }
     process.zombie.store(true, Ordering::Release);
     process.ended.wake_all();
@@ -148,7 +148,7 @@ fn end_process(process: &Arc<Process>) {
         let action = parent.actions.lock().get(SIGCHLD);
         let forgotten = action.handler == Action::IGNORE || action.has(SA_NOCLDWAIT);
         if process.exit_signal == SIGCHLD && forgotten {
-            collect(&parent, process.pid);
+            wait::collect(&parent, process.pid);
         }
         if process.exit_signal != 0 {
             let (code, value) =
@@ -157,69 +157,6 @@ fn end_process(process: &Arc<Process>) {
             let info = SigInfo::child(process.pid, uid, code, value).with_signal(process.exit_signal);
             signal::send_to_process(&parent, info);
         }
-        parent.child_ended.wake_all();
+        parent.child_changed.wake_all();
     }
-}
-
-/// Takes an ended child out of all tables.
-fn collect(parent: &Process, pid: u32) {
-    parent.children.lock().retain(|child| child.pid != pid);
-    if let Some(child) = PROCESSES.lock().remove(&pid) {
-        let used = child.ran_ns.load(Ordering::Relaxed) + child.children_ran_ns.load(Ordering::Relaxed);
-        parent.children_ran_ns.fetch_add(used, Ordering::Relaxed);
-    }
-}
-
-/// Which children a wait is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    Any,
-    Process(u32),
-    Group(u32),
-}
-
-/// A child that has ended: number, user, wait status.
-#[derive(Clone, Copy, Debug)]
-pub struct Ended {
-    pub pid: u32,
-    pub uid: u32,
-    pub status: u32,
-    /// Processor time that it used, ns.
-    pub ran_ns: u64,
-}
-
-/// Waits until a child has ended. `None` when `no_hang` and none has; ECHILD when there is no such child.
-pub fn wait(which: Which, no_hang: bool, keep: bool) -> Result<Option<Ended>> {
-    let process = &sched::current().process;
-    let look = || -> Option<Result<Ended>> {
-        let children = process.children.lock();
-        let mut any = false;
-        for child in children.iter() {
-            let fits = match which {
-                Which::Any => true,
-                Which::Process(pid) => child.pid == pid,
-                Which::Group(group) => child.group.load(Ordering::Relaxed) == group,
-            };
-            any |= fits;
-            if fits && child.is_zombie() {
-                let uid = child.credentials.lock().uid;
-                return Some(Ok(Ended {
-                    pid: child.pid,
-                    uid,
-                    status: child.status.load(Ordering::Acquire),
-                    ran_ns: child.ran_ns.load(Ordering::Relaxed) + child.children_ran_ns.load(Ordering::Relaxed),
-                }));
-            }
-        }
-        if any { None } else { Some(Err(Errno::ECHILD)) }
-    };
-    let ended = match look() {
-        None if no_hang => return Ok(None),
-        None => sched::block_on(&[&process.child_ended], None, look)??,
-        Some(found) => found?,
-    };
-    if !keep {
-        collect(process, ended.pid);
-    }
-    Ok(Some(ended))
 }

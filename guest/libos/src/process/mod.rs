@@ -4,10 +4,12 @@ pub mod elf;
 pub mod exec;
 pub mod exit;
 pub mod fork;
+pub mod job;
 pub mod limits;
 pub mod open;
 mod stack;
 pub mod view;
+pub mod wait;
 
 use crate::fs::{FileTable, FsContext};
 use crate::mm::space::Space;
@@ -51,8 +53,9 @@ pub struct Process {
     pub limits: Mutex<Limits>,
     pub image: Mutex<Image>,
     children: Mutex<Vec<Arc<Process>>>,
-    /// Woken when a child has ended.
-    pub child_ended: WaitQueue,
+    /// Woken when a child has ended, stopped or gone on.
+    pub child_changed: WaitQueue,
+    pub job: job::Job,
     /// Woken when this program ends or executes another (vfork's parent waits for it).
     pub released: WaitQueue,
     pub has_released: AtomicBool,
@@ -139,7 +142,8 @@ impl Process {
             limits: Mutex::new(start.limits),
             image: Mutex::new(start.image),
             children: Mutex::new(Vec::new()),
-            child_ended: WaitQueue::new(),
+            child_changed: WaitQueue::new(),
+            job: job::Job::default(),
             released: WaitQueue::new(),
             has_released: AtomicBool::new(false),
             ended: WaitQueue::new(),

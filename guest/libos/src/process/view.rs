@@ -69,6 +69,7 @@ impl proc::Process for Process {
         };
         let state = match thread.as_ref().map(|thread| thread.state()) {
             None => 'Z',
+            Some(_) if self.is_stopped() => 'T',
             Some(State::Blocked) => 'S',
             Some(_) => 'R',
         };

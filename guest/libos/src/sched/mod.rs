@@ -12,7 +12,8 @@ pub mod wait;
 
 #[cfg(target_os = "none")]
 pub use run::{
-    block_on, current, current_arc, deadlines_changed, handle_events, make_runnable, reap, schedule, yield_now,
+    block_on, block_whatever, current, current_arc, deadlines_changed, handle_events, make_runnable, reap, schedule,
+    yield_now,
 };
 
 /// On the host (tests) nothing waits for a deadline.

@@ -203,3 +203,18 @@ pub fn block_on<T>(queues: &[&WaitQueue], deadline_ns: Option<u64>, mut ready: i
     }
     result
 }
+
+/// Waits until `ready`, whatever signals come; ends early only when the thread is to end.
+pub fn block_whatever(queue: &WaitQueue, mut ready: impl FnMut() -> bool) {
+    let me = current_arc();
+    let waiter: Arc<dyn Wake> = me.clone();
+    queue.add(waiter.clone());
+    loop {
+        me.woken.store(false, Ordering::Relaxed);
+        if ready() || me.is_to_end() {
+            break;
+        }
+        me.block();
+    }
+    queue.remove(&waiter);
+}

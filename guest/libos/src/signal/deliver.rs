@@ -2,19 +2,22 @@
 use super::{Action, COUNT, SigInfo, UNSTOPPABLE, bit, frame};
 use crate::arch::regs::Regs;
 use crate::errno::Errno;
+use crate::process::job;
 use crate::sched;
+use core::sync::atomic::Ordering;
 use linux_raw_sys::general::*;
 
 /// What a signal does when the program has not asked for anything.
 enum Default {
     Ignore,
+    Stop,
     End,
 }
 
 fn default_of(signal: u32) -> Default {
     match signal {
-        // Stopping a program for a terminal that does not exist would stop it for ever.
-        SIGCHLD | SIGURG | SIGWINCH | SIGCONT | SIGTSTP | SIGTTIN | SIGTTOU | SIGSTOP => Default::Ignore,
+        SIGCHLD | SIGURG | SIGWINCH | SIGCONT => Default::Ignore,
+        SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU => Default::Stop,
         _ => Default::End,
     }
 }
@@ -25,6 +28,10 @@ pub fn deliver(regs: &mut Regs, interrupted: Option<(u64, Errno)>) {
     let thread = sched::current();
     let mut interrupted = interrupted;
     loop {
+        job::rest();
+        if thread.is_to_end() {
+            return;
+        }
         let (info, saved) = {
             let mut signals = thread.signals.lock();
             let wanted = !signals.mask | UNSTOPPABLE;
@@ -46,6 +53,10 @@ pub fn deliver(regs: &mut Regs, interrupted: Option<(u64, Errno)>) {
             Action::IGNORE => continue,
             Action::DEFAULT => match default_of(signal) {
                 Default::Ignore => continue,
+                Default::Stop => {
+                    stop(signal);
+                    continue;
+                }
                 Default::End => end_by(regs, &info),
             },
             _ => {}
@@ -82,6 +93,14 @@ pub fn deliver(regs: &mut Regs, interrupted: Option<(u64, Errno)>) {
         signals.mask = mask;
         drop(signals);
         thread.keep_attention();
+    }
+}
+
+/// Stops the program, unless its terminal asks for it and nobody is there who could continue it.
+fn stop(signal: u32) {
+    let process = &sched::current().process;
+    if signal == SIGSTOP || !job::is_orphaned(process.group.load(Ordering::Relaxed)) {
+        process.stop(signal);
     }
 }
 

@@ -193,10 +193,7 @@ pub fn take(thread: &Thread, wanted: u64) -> Option<SigInfo> {
 
 /// Sends a signal to a program: any of its threads that does not block it will deal with it.
 pub fn send_to_process(process: &Arc<Process>, info: SigInfo) {
-    let signal = info.signal();
-    if signal == SIGCONT {
-        process.pending.lock().discard(bit(SIGSTOP) | bit(SIGTSTP) | bit(SIGTTIN) | bit(SIGTTOU));
-    }
+    start_or_stop(process, info.signal());
     process.pending.lock().add(info);
     for thread in process.threads.lock().values() {
         thread.call_attention();
@@ -204,8 +201,29 @@ pub fn send_to_process(process: &Arc<Process>, info: SigInfo) {
     SENT.wake_all();
 }
 
+/// Signals that stop a program.
+const STOPS: u64 = bit(SIGSTOP) | bit(SIGTSTP) | bit(SIGTTIN) | bit(SIGTTOU);
+
+/// What stop signals, SIGCONT and SIGKILL do when they are sent, blocked or not: the one takes back the other.
+fn start_or_stop(process: &Process, signal: u32) {
+    let taken_back = match signal {
+        SIGCONT => STOPS,
+        _ if bit(signal) & STOPS != 0 => bit(SIGCONT),
+        SIGKILL => 0,
+        _ => return,
+    };
+    process.pending.lock().discard(taken_back);
+    for thread in process.threads.lock().values() {
+        thread.signals.lock().pending.discard(taken_back);
+    }
+    if matches!(signal, SIGCONT | SIGKILL) {
+        process.resume(signal);
+    }
+}
+
 /// Sends a signal to one thread.
 pub fn send_to_thread(thread: &Arc<Thread>, info: SigInfo) {
+    start_or_stop(&thread.process, info.signal());
     thread.signals.lock().pending.add(info);
     thread.call_attention();
     SENT.wake_all();

@@ -2,8 +2,9 @@
 use super::Context;
 use super::time::rusage;
 use crate::errno::{Errno, Result};
-use crate::process::exit::{self, Which};
+use crate::process::exit;
 use crate::process::fork::{CLONE_CLEAR_SIGHAND_LOW, CloneRequest};
+use crate::process::wait::{self, Fate, Wanted, Which};
 use crate::process::{exec, fork, open};
 use crate::user;
 use alloc::vec::Vec;
@@ -153,14 +154,23 @@ pub fn wait4(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         pid if pid < 0 => Which::Group(pid.unsigned_abs()),
         pid => Which::Process(pid as u32),
     };
-    let Some(ended) = exit::wait(which, options & u64::from(WNOHANG) != 0, false)? else { return Ok(0) };
+    let has = |option: u32| options & u64::from(option) != 0;
+    let wanted = Wanted {
+        which,
+        ends: true,
+        stops: has(WUNTRACED),
+        continues: has(WCONTINUED),
+        at_once: has(WNOHANG),
+        keep: false,
+    };
+    let Some(change) = wait::wait(&wanted)? else { return Ok(0) };
     if status_at != 0 {
-        user::write(status_at, &ended.status)?;
+        user::write(status_at, &change.fate.status())?;
     }
     if usage_at != 0 {
-        user::write(usage_at, &rusage(ended.ran_ns, 0))?;
+        user::write(usage_at, &rusage(change.ran_ns, 0))?;
     }
-    Ok(ended.pid as usize)
+    Ok(change.pid as usize)
 }
 
 pub fn waitid(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
@@ -176,13 +186,25 @@ pub fn waitid(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         P_PIDFD => Which::Process(crate::ipc::pidfd::target(&*ctx.files().get(id as i32)?)?),
         _ => return Err(Errno::EINVAL),
     };
-    let ended = exit::wait(which, options & u64::from(WNOHANG) != 0, options & u64::from(WNOWAIT) != 0)?;
+    let has = |option: u32| options & u64::from(option) != 0;
+    let wanted = Wanted {
+        which,
+        ends: has(WEXITED),
+        stops: has(WSTOPPED),
+        continues: has(WCONTINUED),
+        at_once: has(WNOHANG),
+        keep: has(WNOWAIT),
+    };
+    let change = wait::wait(&wanted)?;
     if info_at != 0 {
-        let info = ended.map(|ended| {
-            let killed = ended.status & 0x7f != 0;
-            let (code, value) =
-                if killed { (CLD_KILLED, ended.status & 0x7f) } else { (CLD_EXITED, ended.status >> 8) };
-            crate::signal::SigInfo::child(ended.pid, ended.uid, code, value)
+        let info = change.map(|change| {
+            let (code, value) = match change.fate {
+                Fate::Exited(status) => (CLD_EXITED, status),
+                Fate::Killed(signal) => (CLD_KILLED, signal),
+                Fate::Stopped(signal) => (CLD_STOPPED, signal),
+                Fate::Continued => (CLD_CONTINUED, SIGCONT),
+            };
+            crate::signal::SigInfo::child(change.pid, change.uid, code, value)
         });
         match info {
             Some(info) => user::write(info_at, &info)?,
@@ -190,7 +212,7 @@ pub fn waitid(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         }
     }
     if usage_at != 0 {
-        user::write(usage_at, &rusage(ended.map_or(0, |ended| ended.ran_ns), 0))?;
+        user::write(usage_at, &rusage(change.map_or(0, |change| change.ran_ns), 0))?;
     }
     Ok(0)
 }

@@ -13,6 +13,7 @@ pub use termios::{TERMIOS_LEN, Termios};
 use crate::errno::{Errno, Result};
 use crate::fs::directory::Dynamic;
 use crate::fs::file::DirEntry;
+use crate::fs::mount::{FsType, Mount};
 use crate::fs::node::{Content, DeviceOpener, Node};
 use crate::fs::stat::{Kind, device_number};
 use crate::fs::{Entry, File};
@@ -100,12 +101,16 @@ impl Pty {
     }
 }
 
-/// `/dev/pts`.
-pub struct Terminals;
+/// What is mounted at `/dev/pts`.
+pub fn mount() -> &'static Arc<Mount> {
+    static MOUNT: Once<Arc<Mount>> = Once::new();
+    MOUNT.call_once(|| Mount::new(FsType::DevPts, false, "devpts"))
+}
 
-impl Terminals {
-    fn node(directory: &Entry, pty: &Arc<Pty>) -> Arc<Node> {
-        let number = pty.number;
+impl Pty {
+    /// `/dev/pts/N`, which is the terminal's file however it was opened (TIOCGPTPEER, `/dev/tty`): `ttyname` compares them.
+    fn node(&self) -> &Arc<Node> {
+        let number = self.number;
         let make = || {
             let opener: DeviceOpener = Arc::new(move |_, flags| {
                 let pty = find(number).filter(|pty| !pty.state.lock().master_closed).ok_or(Errno::EIO)?;
@@ -114,18 +119,21 @@ impl Terminals {
             });
             let content = Content::Device(device_number(136, number.into()), Some(opener));
             let inode = FIRST_INODE + u64::from(number);
-            Node::system(&directory.node.mount, content, Kind::CharDevice, 0o620, inode)
+            Node::system(mount(), content, Kind::CharDevice, 0o620, inode)
         };
-        pty.node.call_once(make).clone()
+        self.node.call_once(make)
     }
 }
 
+/// `/dev/pts`.
+pub struct Terminals;
+
 impl Dynamic for Terminals {
-    fn find(&self, directory: &Arc<Entry>, name: &[u8]) -> Result<Option<Arc<Node>>> {
+    fn find(&self, _directory: &Arc<Entry>, name: &[u8]) -> Result<Option<Arc<Node>>> {
         let number = core::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
         let pty = number.filter(|number: &u32| format!("{number}").as_bytes() == name).and_then(find);
         let open = pty.filter(|pty| !pty.state.lock().master_closed);
-        Ok(open.map(|pty| Self::node(directory, &pty)))
+        Ok(open.map(|pty| pty.node().clone()))
     }
 
     fn list(&self, position: u64, emit: &mut dyn FnMut(DirEntry<'_>) -> bool) {

@@ -3,7 +3,7 @@ use super::{OUTPUT_MAX, Pty, control};
 use crate::errno::{Errno, Result};
 use crate::fs::OpenFile;
 use crate::fs::file::{File, PollEvents};
-use crate::fs::stat::{Kind, Stat, device_number};
+use crate::fs::stat::{Stat, device_number};
 use crate::ipc::READABLE;
 use crate::sched::wait::WaitQueue;
 use crate::user::{self, Reader, Writer};
@@ -107,10 +107,7 @@ impl File for Slave {
 
     fn stat(&self) -> Result<Stat> {
         let rdev = device_number(136, self.0.number.into());
-        let mut stat = match self.0.node.get() {
-            Some(node) => node.stat()?,
-            None => Stat::new(Kind::CharDevice, 0o620, super::FIRST_INODE + u64::from(self.0.number)),
-        };
+        let mut stat = self.0.node().stat()?;
         stat.rdev = rdev;
         stat.block_size = 1024;
         Ok(stat)
