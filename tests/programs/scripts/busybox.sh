@@ -1,0 +1,40 @@
+# busybox applets, httpd and wget, nc
+# needs: busybox
+busybox ash -c 'for i in 1 2; do echo $i; done | busybox tac; trap "echo t" EXIT; echo $((2**8))'
+mkdir www
+seq 1000 > www/f
+busybox tar cf a.tar www
+busybox tar tf a.tar
+busybox find www | busybox sort
+busybox httpd -f -p 127.0.0.1:$PORT -h www & sleep 0.3
+busybox wget -q -O - http://127.0.0.1:$PORT/f | busybox md5sum
+kill $!
+busybox gzip -k www/f
+busybox zcat www/f.gz | busybox wc
+busybox awk 'BEGIN{print 1+1}'
+busybox sed s/a/b/ <<X
+aaa
+X
+busybox vi --help 2>&1 | head -1 >/dev/null
+busybox ls -la / >/dev/null
+echo $?
+busybox ps >/dev/null
+echo $?
+busybox top -bn1 >/dev/null
+echo $?
+busybox free >/dev/null
+echo $?
+busybox df >/dev/null
+echo $?
+busybox mount >/dev/null
+echo $?
+busybox id
+busybox nslookup localhost >/dev/null 2>&1
+busybox timeout 1 sleep 3
+echo $?
+busybox dd if=/dev/urandom of=r bs=1k count=10 2>/dev/null
+busybox stat -c %s r
+busybox nc -l -p $OTHER_PORT > nc.out & sleep 0.2
+echo net | busybox nc 127.0.0.1 $OTHER_PORT
+wait
+cat nc.out
