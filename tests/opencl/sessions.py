@@ -156,6 +156,8 @@ def run_guest(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in a virtual machine with a lease of `device`."""
     options = ["--home", str(scratch / "home"), "--accelerator", f"opencl:{device}", "-e", "PYOPENCL_NO_CACHE=1"]
+    # Wherever the tree lies: a guest that sees the machine's directories has a /tmp of its own.
+    options += ["--mount", f"{ROOT}:{ROOT}:ro"]
     return run([str(KASOKU), "exec", *options, "--", *arguments], {"LANG": "C.UTF-8"}, scratch, timeout)
 
 

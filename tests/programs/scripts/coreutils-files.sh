@@ -38,7 +38,7 @@ touch -d @1000000000 a
 stat -c %Y a
 shred -u inst
 ls
-mktemp -u XXXX | wc -c
+mktemp -u | wc -c
 sync
 link a lnk
 unlink lnk
