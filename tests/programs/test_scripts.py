@@ -1,7 +1,7 @@
 """Scripts of unmodified programs: the guest prints and returns what the machine itself does.
 
-A script is a file of `scripts/`: its first comment says what it is about, `# needs:` names the programs without which it
-is skipped. It begins in an empty directory of its own and finds two free ports in `PORT` and `OTHER_PORT`.
+A script is a file of `scripts/`: its first comment says what it is about, `# needs:` names the programs without which
+it is skipped. It begins in an empty directory of its own and finds two free ports in `PORT` and `OTHER_PORT`.
 """
 
 import re
