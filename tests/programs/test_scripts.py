@@ -31,7 +31,7 @@ def free_port() -> int:
 
 def run(prefix: list[str], script: str) -> tuple[int, bytes, bytes]:
     text = f'cd "$(mktemp -d)" || exit 99\nexport PORT={free_port()} OTHER_PORT={free_port()}\n{script}'
-    # Whoever started the tests may ignore SIGINT, as shells let background jobs do; a guest begins with nothing ignored.
+    # Whoever started the tests may ignore SIGINT, as shells let background jobs do; a guest begins with none ignored.
     command = ["env", "--default-signal", *prefix, "bash", "-c", text]
     done = subprocess.run(
         command, input=b"in\n", capture_output=True, env=ENVIRONMENT, timeout=LIMIT_S, cwd="/", check=False
