@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod arch;
 #[cfg(target_os = "none")]
 pub mod boot;
+pub mod capabilities;
 pub mod config;
 pub mod console;
 #[cfg(target_os = "none")]

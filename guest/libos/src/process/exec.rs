@@ -103,6 +103,7 @@ pub fn replace(prepared: Prepared, regs: &mut Regs) {
     super::exit::end_other_threads(thread);
     process.files.lock().close_on_exec();
     process.actions.lock().reset_handlers();
+    process.credentials.lock().executed();
     process.timers.clear();
     {
         let mut signals = thread.signals.lock();
@@ -143,6 +144,8 @@ pub fn start_first(process: &Arc<Process>, prepared: Prepared) {
         fpu: fpu::State::new(),
         signals: crate::signal::ThreadSignals::new(0),
         name: prepared.image.name,
+        nice: 0,
+        io_priority: 0,
     });
     process.threads.lock().insert(process.pid, thread.clone());
     sched::make_runnable(thread);

@@ -5,6 +5,7 @@ use crate::sched::{self, futex, thread::Thread};
 use crate::signal::{self, Action, SigInfo};
 use crate::user;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general::*;
 
@@ -135,13 +136,7 @@ fn end_process(process: &Arc<Process>) {
     let parent = super::find(process.parent_pid());
     let orphans = core::mem::take(&mut *process.children.lock());
     super::job::release_orphans(process, parent.as_deref(), &orphans);
-    if let Some(first) = super::find(1) {
-        for orphan in orphans {
-            orphan.parent.store(1, Ordering::Relaxed);
-            first.children.lock().push(orphan);
-        }
-        first.child_changed.wake_all();
-    }
+    give_away(process, orphans);
     process.zombie.store(true, Ordering::Release);
     process.ended.wake_all();
     if let Some(parent) = parent {
@@ -159,4 +154,22 @@ fn end_process(process: &Arc<Process>) {
         }
         parent.child_changed.wake_all();
     }
+}
+
+/// The children of a program that ends get another parent: the nearest ancestor that adopts, or else the first program.
+fn give_away(process: &Process, orphans: Vec<Arc<Process>>) {
+    let mut heir = super::find(process.parent_pid());
+    while let Some(ancestor) = heir.take_if(|ancestor| !ancestor.adopts.load(Ordering::Relaxed) && ancestor.pid != 1) {
+        heir = super::find(ancestor.parent_pid());
+    }
+    let Some(heir) = heir else { return };
+    for orphan in orphans {
+        orphan.parent.store(heir.pid, Ordering::Relaxed);
+        let death_signal = orphan.death_signal.load(Ordering::Relaxed);
+        heir.children.lock().push(orphan.clone());
+        if death_signal != 0 {
+            signal::send_to_process(&orphan, SigInfo::user(death_signal, heir.pid, 0));
+        }
+    }
+    heir.child_changed.wake_all();
 }

@@ -68,6 +68,10 @@ pub struct Process {
     /// Signal for the parent when it ends; 0 = none.
     pub exit_signal: u32,
     pub dumpable: AtomicBool,
+    /// Signal for it when its parent ends (PR_SET_PDEATHSIG); 0 = none.
+    pub death_signal: AtomicU32,
+    /// Orphans below it become its children (PR_SET_CHILD_SUBREAPER).
+    pub adopts: AtomicBool,
     pub started_ns: u64,
     /// Processor time of threads that have ended, ns.
     pub ran_ns: AtomicU64,
@@ -152,6 +156,8 @@ impl Process {
             zombie: AtomicBool::new(false),
             exit_signal: start.exit_signal,
             dumpable: AtomicBool::new(true),
+            death_signal: AtomicU32::new(0),
+            adopts: AtomicBool::new(false),
             started_ns: crate::time::monotonic_ns(),
             ran_ns: AtomicU64::new(0),
             children_ran_ns: AtomicU64::new(0),

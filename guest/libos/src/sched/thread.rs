@@ -9,7 +9,7 @@ use crate::sync::Mutex;
 use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of a thread's stack in the library OS.
 const STACK_LEN: usize = 32 << 10;
@@ -47,6 +47,9 @@ pub struct Thread {
     pub robust_list: AtomicU64,
     /// Name, as `prctl(PR_SET_NAME)` sets it.
     pub name: Mutex<[u8; 16]>,
+    pub nice: AtomicI32,
+    /// As `ioprio_set` gives it.
+    pub io_priority: AtomicU32,
     /// Nanoseconds of processor time up to the last time it left the processor, and when it last got it.
     ran_ns: AtomicU64,
     running_since_ns: AtomicU64,
@@ -71,6 +74,8 @@ pub struct Start {
     pub fpu: fpu::State,
     pub signals: ThreadSignals,
     pub name: [u8; 16],
+    pub nice: i32,
+    pub io_priority: u32,
 }
 
 impl Thread {
@@ -103,6 +108,8 @@ impl Thread {
             clear_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             name: Mutex::new(start.name),
+            nice: AtomicI32::new(start.nice),
+            io_priority: AtomicU32::new(start.io_priority),
             ran_ns: AtomicU64::new(0),
             running_since_ns: AtomicU64::new(0),
         })

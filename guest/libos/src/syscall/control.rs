@@ -1,5 +1,6 @@
 //! Control messages (cmsg(3)): open files, credentials and packet information beside a message's bytes.
 use super::Context;
+use crate::capabilities::Capability;
 use crate::errno::{Errno, Result};
 use crate::ipc::socket::inet::address::{Address, Ip, family};
 use crate::ipc::socket::inet::interface::INDEX;
@@ -61,10 +62,10 @@ fn take(ctx: &Context<'_>, domain: u32, what: (u32, u32), data: &[u8], into: &mu
         (SOL_SOCKET, SCM_CREDENTIALS) => {
             let claimed = Credentials::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
             let own = ctx.process.credentials.lock();
-            let honest = claimed.pid == ctx.process.pid
-                && [own.uid, own.euid, own.suid].contains(&claimed.uid)
-                && [own.gid, own.egid, own.sgid].contains(&claimed.gid);
-            if !honest && !own.is_root() {
+            let honest = (claimed.pid == ctx.process.pid || own.can(Capability::SysAdmin))
+                && (own.users().contains(&claimed.uid) || own.can(Capability::SetUid))
+                && ([own.gid, own.egid, own.sgid].contains(&claimed.gid) || own.can(Capability::SetGid));
+            if !honest {
                 return Err(Errno::EPERM);
             }
             into.credentials = Some(claimed);

@@ -1,6 +1,7 @@
 //! getdents, chdir, getcwd, chroot.
 use super::Context;
 use super::paths::{HERE, caller, context, find_entry};
+use crate::capabilities::Capability;
 use crate::errno::{Errno, Result};
 use crate::fs::opened::TreeFile;
 use crate::fs::{Entry, Kind, Want};
@@ -90,7 +91,7 @@ pub fn fchdir(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 pub fn chroot(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let entry = find_entry(ctx, HERE, args[0], true)?;
     enterable(ctx, &entry)?;
-    if !caller(ctx).is_root() {
+    if !ctx.process.credentials.lock().can(Capability::SysChroot) {
         return Err(Errno::EPERM);
     }
     ctx.fs().lock().root = entry;

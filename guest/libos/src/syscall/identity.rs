@@ -1,7 +1,8 @@
 //! Who a program is: numbers, users, groups, sessions, limits.
 use super::Context;
+use crate::capabilities::Capability;
 use crate::errno::{Errno, Result};
-use crate::process::{self, Credentials, limits};
+use crate::process::{self, limits};
 use crate::user;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -52,34 +53,39 @@ fn write_three(args: &[u64; 6], values: [u32; 3]) -> Result<usize> {
     Ok(0)
 }
 
-/// Changes ids: root to anything, others only among the ones they have. -1 keeps.
+/// Changes ids: to anything with the capability, else only among the ones it has. -1 keeps.
 fn change(ctx: &Context<'_>, wanted: [u64; 3], users: bool) -> Result<usize> {
     let mut c = ctx.process.credentials.lock();
-    let have = if users { [c.uid, c.euid, c.suid] } else { [c.gid, c.egid, c.sgid] };
+    let have = if users { c.users() } else { [c.gid, c.egid, c.sgid] };
     let mut new = have;
     for (new, wanted) in new.iter_mut().zip(wanted) {
         let wanted = wanted as u32;
         if wanted != u32::MAX {
-            if !c.is_root() && !have.contains(&wanted) {
+            if !c.can(change_of(users)) && !have.contains(&wanted) {
                 return Err(Errno::EPERM);
             }
             *new = wanted;
         }
     }
-    let Credentials { uid, euid, suid, gid, egid, sgid, .. } = &mut *c;
-    let fields = if users { [uid, euid, suid] } else { [gid, egid, sgid] };
-    for (field, new) in fields.into_iter().zip(new) {
-        *field = new;
+    if users {
+        [c.uid, c.euid, c.suid] = new;
+        c.capabilities.users_changed(have, new);
+    } else {
+        [c.gid, c.egid, c.sgid] = new;
     }
     Ok(0)
 }
 
+fn change_of(users: bool) -> Capability {
+    if users { Capability::SetUid } else { Capability::SetGid }
+}
+
 const KEEP: u64 = u32::MAX as u64;
 
-/// For root all three ids change, for others the effective one.
+/// With the capability all three ids change, else the effective one.
 fn set_one(ctx: &Context<'_>, id: u64, users: bool) -> Result<usize> {
-    let root = ctx.process.credentials.lock().is_root();
-    change(ctx, if root { [id; 3] } else { [KEEP, id, KEEP] }, users)
+    let all = ctx.process.credentials.lock().can(change_of(users));
+    change(ctx, if all { [id; 3] } else { [KEEP, id, KEEP] }, users)
 }
 
 pub fn setuid(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
@@ -137,13 +143,14 @@ pub fn getgroups(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 }
 
 pub fn setgroups(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    if !ctx.process.credentials.lock().is_root() {
+    if !ctx.process.credentials.lock().can(Capability::SetGid) {
         return Err(Errno::EPERM);
     }
     if args[0] > 65536 {
         return Err(Errno::EINVAL);
     }
-    let groups = (0..args[0]).map(|i| user::read::<u32>(args[1] + i * 4)).collect::<Result<Vec<_>>>()?;
+    let mut groups = (0..args[0]).map(|i| user::read::<u32>(args[1] + i * 4)).collect::<Result<Vec<_>>>()?;
+    groups.sort_unstable();
     ctx.process.credentials.lock().groups = groups;
     Ok(0)
 }
@@ -206,7 +213,7 @@ pub fn prlimit64(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         if soft > hard {
             return Err(Errno::EINVAL);
         }
-        if hard > old.1 && !ctx.process.credentials.lock().is_root() {
+        if hard > old.1 && !ctx.process.credentials.lock().can(Capability::SysResource) {
             return Err(Errno::EPERM);
         }
         target.limits.lock().0[resource] = (soft, hard);
@@ -228,36 +235,56 @@ pub fn setrlimit(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     prlimit64(ctx, &[0, args[0], args[1], 0, 0, 0])
 }
 
-/// The one priority there is.
-pub fn getpriority(_ctx: &Context<'_>, _args: &[u64; 6]) -> Result<usize> {
-    Ok(20)
-}
+const CAPABILITY_VERSION_1: u32 = 0x1998_0330;
+const CAPABILITY_VERSION_2: u32 = 0x2007_1026;
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 
-pub fn setpriority(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    if args[0] > 2 { Err(Errno::EINVAL) } else { Ok(0) }
-}
-
-/// `capget`: root has every capability, others none.
-pub fn capget(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    const VERSION_3: u32 = 0x2008_0522;
-    let [version, _]: [u32; 2] = user::read(args[0])?;
-    user::write(args[0], &VERSION_3)?;
-    if version != VERSION_3 && version != 0x2007_1026 && version != 0x1998_0330 {
-        return if args[1] == 0 { Ok(0) } else { Err(Errno::EINVAL) };
-    }
-    if args[1] != 0 {
-        let set = if ctx.process.credentials.lock().is_root() { u32::MAX } else { 0 };
-        let high = set & 0x1ff;
-        let words = [set, set, 0, high, high, 0];
-        let len = if version == 0x1998_0330 { 3 } else { 6 };
-        for (i, word) in words[..len].iter().enumerate() {
-            user::write(args[1] + i as u64 * 4, word)?;
+/// Words per set that the caller's version has, and whom it asks about. An unknown version is told the newest one: `None`.
+fn capability_header(ctx: &Context<'_>, at: u64) -> Result<Option<(usize, alloc::sync::Arc<process::Process>)>> {
+    let [version, pid]: [u32; 2] = user::read(at)?;
+    let words = match version {
+        CAPABILITY_VERSION_1 => 1,
+        CAPABILITY_VERSION_2 | CAPABILITY_VERSION_3 => 2,
+        _ => {
+            user::write(at, &CAPABILITY_VERSION_3)?;
+            return Ok(None);
         }
+    };
+    if (pid as i32) < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let named = process::find_thread(pid).map(|thread| thread.process.clone());
+    let target = if pid == 0 { ctx.process.clone() } else { named.ok_or(Errno::ESRCH)? };
+    Ok(Some((words, target)))
+}
+
+pub fn capget(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    let Some((words, target)) = capability_header(ctx, args[0])? else {
+        return if args[1] == 0 { Ok(0) } else { Err(Errno::EINVAL) };
+    };
+    if args[1] == 0 {
+        return Ok(0);
+    }
+    let sets = target.credentials.lock().capabilities;
+    for word in 0..words {
+        let part = [sets.effective, sets.permitted, sets.inheritable].map(|set| (set >> (32 * word)) as u32);
+        user::write(args[1] + word as u64 * 12, &part)?;
     }
     Ok(0)
 }
 
-/// Dropping capabilities is allowed, and changes nothing: the VM is the wall.
-pub fn capset(ctx: &Context<'_>, _args: &[u64; 6]) -> Result<usize> {
-    if ctx.process.credentials.lock().is_root() { Ok(0) } else { Err(Errno::EPERM) }
+pub fn capset(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    let (words, target) = capability_header(ctx, args[0])?.ok_or(Errno::EINVAL)?;
+    if target.pid != ctx.process.pid {
+        return Err(Errno::EPERM);
+    }
+    let mut sets = [0u64; 3];
+    for word in 0..words {
+        let part: [u32; 3] = user::read(args[1] + word as u64 * 12)?;
+        for (set, part) in sets.iter_mut().zip(part) {
+            *set |= u64::from(part) << (32 * word);
+        }
+    }
+    let [effective, permitted, inheritable] = sets;
+    ctx.process.credentials.lock().capabilities.set(permitted, effective, inheritable).map(|()| 0)
 }

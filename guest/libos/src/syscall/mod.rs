@@ -37,6 +37,10 @@ mod pipe;
 #[cfg(target_os = "none")]
 mod poll;
 #[cfg(target_os = "none")]
+mod prctl;
+#[cfg(target_os = "none")]
+mod priority;
+#[cfg(target_os = "none")]
 mod process;
 #[cfg(target_os = "none")]
 mod signal;

@@ -1,6 +1,7 @@
 //! Signals: actions, masks, sending, waiting.
 use super::Context;
 use super::thread::read_timespec;
+use crate::capabilities::Capability;
 use crate::errno::{Errno, Result};
 use crate::process::{self, Process};
 use crate::sched;
@@ -157,7 +158,7 @@ fn sender(ctx: &Context<'_>) -> (u32, u32) {
 fn may_send(ctx: &Context<'_>, target: &Process) -> bool {
     let mine = ctx.process.credentials.lock().clone();
     let theirs = target.credentials.lock().clone();
-    mine.is_root() || [mine.uid, mine.euid].iter().any(|id| [theirs.uid, theirs.suid].contains(id))
+    mine.can(Capability::Kill) || [mine.uid, mine.euid].iter().any(|id| [theirs.uid, theirs.suid].contains(id))
 }
 
 pub fn kill(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {

@@ -1,11 +1,10 @@
 //! The machine: names, sizes, random bytes, prctl.
 use super::Context;
+use crate::capabilities::Capability;
 use crate::errno::{Errno, Result};
 use crate::mm::frame::memory;
 use crate::{random, time, user};
-use core::sync::atomic::Ordering;
 use linux_raw_sys::general::*;
-use linux_raw_sys::prctl::*;
 use linux_raw_sys::system::sysinfo;
 
 /// What `uname` says: the Linux whose behaviour is the model.
@@ -24,7 +23,7 @@ pub fn uname(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 }
 
 pub fn sethostname(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    if !ctx.process.credentials.lock().is_root() {
+    if !ctx.process.credentials.lock().can(Capability::SysAdmin) {
         return Err(Errno::EPERM);
     }
     if args[1] > 64 {
@@ -63,42 +62,6 @@ pub fn getrandom(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         done += here as u64;
     }
     Ok(len as usize)
-}
-
-pub fn prctl(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    let [option, value, ..] = *args;
-    match option as u32 {
-        PR_SET_NAME => {
-            let mut name = [0; 16];
-            let bytes = user::read_c_string(value, 4095)?;
-            let len = bytes.len().min(15);
-            name[..len].copy_from_slice(&bytes[..len]);
-            *ctx.thread.name.lock() = name;
-            Ok(0)
-        }
-        PR_GET_NAME => user::write(value, &*ctx.thread.name.lock()).map(|()| 0),
-        PR_SET_DUMPABLE if value <= 1 => {
-            ctx.process.dumpable.store(value == 1, Ordering::Relaxed);
-            Ok(0)
-        }
-        PR_GET_DUMPABLE => Ok(usize::from(ctx.process.dumpable.load(Ordering::Relaxed))),
-        PR_SET_PDEATHSIG
-        | PR_SET_KEEPCAPS
-        | PR_SET_TIMERSLACK
-        | PR_SET_CHILD_SUBREAPER
-        | PR_SET_PTRACER
-        | PR_SET_THP_DISABLE => Ok(0),
-        PR_GET_PDEATHSIG | PR_GET_CHILD_SUBREAPER => user::write(value, &0u32).map(|()| 0),
-        PR_GET_KEEPCAPS | PR_GET_SECCOMP | PR_GET_SECUREBITS | PR_GET_THP_DISABLE => Ok(0),
-        PR_GET_TIMERSLACK => Ok(50_000),
-        PR_SET_NO_NEW_PRIVS if value == 1 => Ok(0),
-        PR_GET_NO_NEW_PRIVS => Ok(0),
-        PR_CAPBSET_READ if value <= 40 => Ok(1),
-        PR_CAPBSET_DROP if value <= 40 => Ok(0),
-        PR_CAP_AMBIENT => Ok(0),
-        PR_SET_VMA => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
 }
 
 /// Only the personality of Linux.

@@ -5,7 +5,7 @@
 #[cfg(target_os = "none")]
 use super::{
     Handler, attributes, between, descriptor, directory, epoll, event, identity, memory, message, names, open, pipe,
-    poll, process, signal, socket, stat, system, thread, time, timer, transfer, xattr,
+    poll, prctl, priority, process, signal, socket, stat, system, thread, time, timer, transfer, xattr,
 };
 use crate::errno::Errno;
 
@@ -225,11 +225,13 @@ static IDENTITY: &[Entry] = calls! {
     122 setfsuid ("int") Partial "follows the effective id" => identity::setfsuid;
     123 setfsgid ("int") Partial "follows the effective id" => identity::setfsgid;
     124 getsid ("int") Full "" => identity::getsid;
-    125 capget ("pointer pointer") Partial "all for root, none for others" => identity::capget;
-    126 capset ("pointer pointer") Partial "accepted without effect" => identity::capset;
-    140 getpriority ("int int") Partial "always 0" => identity::getpriority;
-    141 setpriority ("int int int") Partial "accepted without effect" => identity::setpriority;
+    125 capget ("pointer pointer") Full "" => identity::capget;
+    126 capset ("pointer pointer") Full "few calls ask for them" => identity::capset;
+    140 getpriority ("int int") Full "" => priority::getpriority;
+    141 setpriority ("int int int") Full "told, not obeyed" => priority::setpriority;
     160 setrlimit ("int pointer") Partial "only RLIMIT_NOFILE is enforced" => identity::setrlimit;
+    251 ioprio_set ("int int int") Full "told, not obeyed" => priority::ioprio_set;
+    252 ioprio_get ("int int") Full "" => priority::ioprio_get;
     186 gettid ("") Full "" => identity::gettid;
     302 prlimit64 ("int int pointer pointer") Partial "only RLIMIT_NOFILE is enforced" => identity::prlimit64;
 };
@@ -238,7 +240,7 @@ static SYSTEM: &[Entry] = calls! {
     63 uname ("pointer") Full "" => system::uname;
     99 sysinfo ("pointer") Partial "no load averages" => system::sysinfo;
     135 personality ("flags") Partial "only Linux" => system::personality;
-    157 prctl ("int pointer pointer pointer pointer") Partial "names, dumpable, capabilities" => system::prctl;
+    157 prctl ("int pointer pointer pointer pointer") Partial "names, dumpable, capabilities, death signal, subreaper" => prctl::prctl;
     170 sethostname ("string len") Full "" => system::sethostname;
     318 getrandom ("pointer len flags") Full "" => system::getrandom;
     103 syslog ("int pointer len") Partial "EPERM" => system::forbidden;

@@ -47,7 +47,7 @@ pub(super) fn stat(view: &View) -> Vec<u8> {
         facts.session.to_string(),
         "0 -1 4194304 0 0 0 0".into(),
         (facts.ran_ns / TICK_NS).to_string(),
-        "0 0 0 20 0".into(),
+        format!("0 0 0 {} {}", 20 + facts.nice, facts.nice),
         threads.to_string(),
         "0".into(),
         (facts.started_ns / TICK_NS).to_string(),
@@ -85,6 +85,7 @@ pub(super) fn status(view: &View) -> Vec<u8> {
     let state = match facts.state {
         'R' => "R (running)",
         'Z' => "Z (zombie)",
+        'T' => "T (stopped)",
         _ => "S (sleeping)",
     };
     let (code, data) = split(view);
@@ -92,7 +93,7 @@ pub(super) fn status(view: &View) -> Vec<u8> {
     let groups: String = facts.groups.iter().map(|group| format!("{group} ")).collect();
     let cpus = super::machine().cpus.max(1);
     let all_cpus = (1u64 << cpus) - 1;
-    let capabilities: u64 = if facts.uids[1] == 0 { 0x1ff_ffff_ffff } else { 0 };
+    let sets = &facts.capabilities;
     let (mapped, resident) = (facts.mapped_bytes / 1024, facts.resident_bytes / 1024);
     let mut text = String::new();
     put!(text, "Name:\t{}\nUmask:\t{:04o}\nState:\t{state}", name(&facts), view.process.fs().umask);
@@ -109,9 +110,10 @@ pub(super) fn status(view: &View) -> Vec<u8> {
     put!(text, "CoreDumping:\t0\nTHP_enabled:\t1\nThreads:\t{}\nSigQ:\t0/1024", view.process.threads().len());
     put!(text, "SigPnd:\t{:016x}\nShdPnd:\t{:016x}", facts.thread_pending, facts.pending);
     put!(text, "SigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}", facts.blocked, facts.ignored, facts.caught);
-    put!(text, "CapInh:\t{:016x}\nCapPrm:\t{capabilities:016x}\nCapEff:\t{capabilities:016x}", 0);
-    put!(text, "CapBnd:\t{:016x}\nCapAmb:\t{:016x}", 0x1ff_ffff_ffffu64, 0);
-    put!(text, "NoNewPrivs:\t0\nSeccomp:\t0\nSeccomp_filters:\t0");
+    put!(text, "CapInh:\t{:016x}\nCapPrm:\t{:016x}", sets.inheritable, sets.permitted);
+    put!(text, "CapEff:\t{:016x}\nCapBnd:\t{:016x}", sets.effective, sets.bounding);
+    put!(text, "CapAmb:\t{:016x}\nNoNewPrivs:\t{}", sets.ambient, u32::from(sets.no_new_privileges));
+    put!(text, "Seccomp:\t0\nSeccomp_filters:\t0");
     put!(text, "Cpus_allowed:\t{all_cpus:x}\nCpus_allowed_list:\t{}", cpu_list(cpus));
     put!(text, "Mems_allowed:\t1\nMems_allowed_list:\t0");
     put!(text, "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0");

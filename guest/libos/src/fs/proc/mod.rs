@@ -13,6 +13,7 @@ use super::mount::FsType;
 use super::setup::mount_node;
 use super::table::FileTable;
 use super::walk::FsContext;
+use crate::capabilities::Capabilities;
 use crate::errno::Result;
 use crate::sync::Once;
 use alloc::sync::Arc;
@@ -56,13 +57,15 @@ pub struct Facts {
     pub group: u32,
     pub session: u32,
     pub name: Vec<u8>,
-    /// `R`, `S` or `Z`.
+    /// `R`, `S`, `T` or `Z`.
     pub state: char,
     /// Real, effective, saved.
     pub uids: [u32; 3],
     pub gids: [u32; 3],
     pub groups: Vec<u32>,
+    pub capabilities: Capabilities,
     pub ran_ns: u64,
+    pub nice: i32,
     /// After the machine's start.
     pub started_ns: u64,
     pub mapped_bytes: u64,
