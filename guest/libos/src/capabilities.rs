@@ -9,6 +9,7 @@ pub enum Capability {
     SetGid = 6,
     SetUid = 7,
     SetPcap = 8,
+    IpcOwner = 15,
     SysChroot = 18,
     SysAdmin = 21,
     SysNice = 23,

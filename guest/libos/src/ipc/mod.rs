@@ -13,6 +13,7 @@ pub mod region;
 #[cfg(target_os = "none")]
 pub mod signalfd;
 pub mod socket;
+pub mod sysv;
 #[cfg(test)]
 mod testing;
 pub mod timerfd;

@@ -127,6 +127,7 @@ fn end_process(process: &Arc<Process>) {
     let files = core::mem::replace(&mut *process.files.lock(), Arc::new(FileTable::new()));
     drop(files);
     process.timers.clear();
+    crate::ipc::sysv::sem::undo(process.pid);
     process.release_parent();
     // Whether or not anybody asks for its status: the memory goes with the last thread.
     *process.space.lock() = crate::boot::empty_space();

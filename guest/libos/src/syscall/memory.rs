@@ -1,13 +1,11 @@
 //! mmap, munmap, mprotect, mremap, madvise, brk and their relatives.
 use super::Context;
 use crate::errno::{Errno, Result};
-use crate::mm::source::{MapSource, Page};
+use crate::mm::frame::memory;
+use crate::mm::shared::SharedMemory;
 use crate::mm::space::{Backing, Fixed, MapRequest, Touch};
 use crate::mm::table::Access;
-use crate::mm::{frame::Frame, frame::memory};
-use crate::sync::Mutex;
 use crate::user;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use kasoku_abi::layout::PAGE;
 use linux_raw_sys::general::*;
@@ -17,24 +15,6 @@ fn access(protection: u64) -> Access {
         read: protection & u64::from(PROT_READ) != 0,
         write: protection & u64::from(PROT_WRITE) != 0,
         execute: protection & u64::from(PROT_EXEC) != 0,
-    }
-}
-
-/// Memory of a shared anonymous mapping: forked programs see each other's writes.
-#[derive(Default)]
-struct SharedMemory {
-    pages: Mutex<BTreeMap<u64, Frame>>,
-}
-
-impl MapSource for SharedMemory {
-    fn page(&self, index: u64, _write: bool) -> Result<Page> {
-        let mut pages = self.pages.lock();
-        if let Some(frame) = pages.get(&index) {
-            return Ok(Page::Frame(frame.clone()));
-        }
-        let frame = Frame::zeroed()?;
-        pages.insert(index, frame.clone());
-        Ok(Page::Frame(frame))
     }
 }
 
@@ -62,7 +42,7 @@ pub fn mmap(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let backing = if has(MAP_ANONYMOUS) {
         match shared {
             true => Backing::File {
-                source: Arc::new(SharedMemory::default()),
+                source: Arc::new(SharedMemory::unbounded()),
                 offset: 0,
                 path: Some(Arc::from(&b"/dev/zero (deleted)"[..])),
             },

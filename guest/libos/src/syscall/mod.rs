@@ -52,6 +52,8 @@ mod socket;
 mod stat;
 #[cfg(target_os = "none")]
 mod system;
+#[cfg(target_os = "none")]
+mod sysv;
 pub mod table;
 #[cfg(target_os = "none")]
 mod thread;

@@ -5,7 +5,7 @@
 #[cfg(target_os = "none")]
 use super::{
     Handler, attributes, between, descriptor, directory, epoll, event, identity, memory, message, names, open, pipe,
-    poll, prctl, priority, process, signal, socket, stat, system, thread, time, timer, transfer, xattr,
+    poll, prctl, priority, process, signal, socket, stat, system, sysv, thread, time, timer, transfer, xattr,
 };
 use crate::errno::Errno;
 
@@ -62,7 +62,7 @@ macro_rules! absent_calls {
 
 /// Calls with a handler, by area.
 static AREAS: &[&[Entry]] =
-    &[MEMORY, THREADS, PROCESSES, SIGNALS, EVENTS, SOCKETS, TIME, IDENTITY, SYSTEM, FILES, TREE];
+    &[MEMORY, THREADS, PROCESSES, SIGNALS, EVENTS, SYSTEM_V, SOCKETS, TIME, IDENTITY, SYSTEM, FILES, TREE];
 
 static MEMORY: &[Entry] = calls! {
     9 mmap ("pointer len flags flags fd len") Partial "MAP_HUGETLB is ENOMEM; MAP_GROWSDOWN does not grow" => memory::mmap;
@@ -157,6 +157,21 @@ static EVENTS: &[Entry] = calls! {
     434 pidfd_open ("int flags") Full "" => event::pidfd_open;
     438 pidfd_getfd ("fd fd flags") Full "" => event::pidfd_getfd;
     441 epoll_pwait2 ("fd pointer int pointer pointer len") Full "" => epoll::epoll_pwait2;
+};
+
+static SYSTEM_V: &[Entry] = calls! {
+    29 shmget ("int len flags") Partial "no huge pages" => sysv::shmget;
+    30 shmat ("int pointer flags") Full "" => sysv::shmat;
+    31 shmctl ("int int pointer") Full "" => sysv::shmctl;
+    64 semget ("int int flags") Full "" => sysv::semget;
+    65 semop ("int pointer len") Full "" => sysv::semop;
+    66 semctl ("int int int pointer") Full "" => sysv::semctl;
+    67 shmdt ("pointer") Full "" => sysv::shmdt;
+    68 msgget ("int flags") Full "" => sysv::msgget;
+    69 msgsnd ("int pointer len flags") Full "" => sysv::msgsnd;
+    70 msgrcv ("int pointer len int flags") Full "" => sysv::msgrcv;
+    71 msgctl ("int int pointer") Full "" => sysv::msgctl;
+    220 semtimedop ("int pointer len pointer") Full "" => sysv::semtimedop;
 };
 
 static SOCKETS: &[Entry] = calls! {
