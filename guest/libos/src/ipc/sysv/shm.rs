@@ -42,7 +42,9 @@ impl Object for Segment {
 
 static SEGMENTS: Table<Segment> = Table::new();
 /// Segments that were removed while they were mapped: they have a number as long as that lasts.
-static REMOVED: Mutex<BTreeMap<u32, (Description, Weak<dyn MapSource>)>> = Mutex::new(BTreeMap::new());
+static REMOVED: Mutex<BTreeMap<u32, Removed>> = Mutex::new(BTreeMap::new());
+
+type Removed = (Description, Weak<dyn MapSource>);
 
 /// `shmget`.
 pub fn get(caller: &Caller, key: i32, size: u64, flags: u32) -> Result<u32> {
