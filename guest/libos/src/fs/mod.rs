@@ -19,6 +19,7 @@ pub mod locks;
 pub mod lower;
 pub mod mount;
 pub mod node;
+pub mod notify;
 pub mod opened;
 pub mod ops;
 pub mod pages;

@@ -7,6 +7,7 @@ use super::file::{File, OpenFile};
 use super::locks::Locks;
 use super::lower::Attributes;
 use super::mount::Mount;
+use super::notify::Watches;
 use super::pages::InodeCharge;
 use super::stat::{Kind, Stat, Time};
 use crate::errno::{Errno, Result};
@@ -97,6 +98,7 @@ pub struct Node {
     pub content: Content,
     meta: Mutex<Meta>,
     locks: Once<Box<Locks>>,
+    watches: Once<Box<Watches>>,
     /// `None` for what a lower layer or a generator holds.
     _charge: Option<InodeCharge>,
 }
@@ -154,6 +156,7 @@ impl Node {
                 born: now,
             }),
             locks: Once::new(),
+            watches: Once::new(),
             _charge: charge,
         })
     }
@@ -178,6 +181,7 @@ impl Node {
                 born: of.changed,
             }),
             locks: Once::new(),
+            watches: Once::new(),
             _charge: None,
         })
     }
@@ -208,6 +212,15 @@ impl Node {
     /// As [`Self::locks`], without making room for them where there are none.
     pub fn locks_if_any(&self) -> Option<&Locks> {
         self.locks.get().map(|locks| &**locks)
+    }
+
+    /// Those who want to know what happens to it.
+    pub fn watches(&self) -> &Watches {
+        self.watches.call_once(Box::default)
+    }
+
+    pub fn watches_if_any(&self) -> Option<&Watches> {
+        self.watches.get().map(|watches| &**watches)
     }
 
     pub fn stat(&self) -> Result<Stat> {

@@ -4,6 +4,7 @@ use super::entry::Entry;
 use super::file::{DirEntry, File, OpenFile};
 use super::locks::Owner;
 use super::node::Content;
+use super::notify;
 use super::stat::{Kind, Stat};
 use crate::errno::{Errno, Result};
 use crate::mm::source::{MapSource, Page};
@@ -11,7 +12,10 @@ use crate::user::{Reader, Writer};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use kasoku_abi::Gpa;
-use linux_raw_sys::general::{F_ADD_SEALS, F_GET_SEALS, F_GETPIPE_SZ, F_SETPIPE_SZ, O_NOATIME, SEEK_DATA, SEEK_HOLE};
+use linux_raw_sys::general::{
+    F_ADD_SEALS, F_GET_SEALS, F_GETPIPE_SZ, F_SETPIPE_SZ, IN_ACCESS, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_MODIFY,
+    O_NOATIME, SEEK_DATA, SEEK_HOLE,
+};
 use linux_raw_sys::ioctl::FIONREAD;
 
 /// F_SEAL_* that exist.
@@ -64,6 +68,9 @@ impl File for TreeFile {
                 if open.flags() & O_NOATIME == 0 {
                     node.touch_accessed();
                 }
+                if n > 0 {
+                    notify::happened(&self.entry, IN_ACCESS);
+                }
                 Ok(n)
             }
             Content::Directory(_) => Err(Errno::EISDIR),
@@ -79,6 +86,7 @@ impl File for TreeFile {
                 if n > 0 {
                     node.drop_privileges(!self.drops_privileges);
                     node.touch_modified();
+                    notify::happened(&self.entry, IN_MODIFY);
                 }
                 Ok(n)
             }
@@ -158,6 +166,7 @@ impl File for TreeFile {
         data.truncate(len)?;
         self.entry.node.drop_privileges(!self.drops_privileges);
         self.entry.node.touch_modified();
+        notify::happened(&self.entry, IN_MODIFY);
         Ok(())
     }
 
@@ -174,6 +183,7 @@ impl File for TreeFile {
             return Err(Errno::ENOENT);
         }
         self.entry.node.touch_accessed();
+        notify::happened(&self.entry, IN_ACCESS);
         directory.list(&self.entry, position, emit)
     }
 
@@ -184,6 +194,9 @@ impl File for TreeFile {
     }
 
     fn release(&self, open: &OpenFile) {
+        if !open.is_path_only() {
+            notify::happened(&self.entry, if open.writable() { IN_CLOSE_WRITE } else { IN_CLOSE_NOWRITE });
+        }
         if let Some(locks) = self.entry.node.locks_if_any() {
             locks.unlock_whole(open.id());
             locks.release(Owner::Open(open.id()));

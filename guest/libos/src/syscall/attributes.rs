@@ -4,7 +4,7 @@ use super::paths::{HERE, caller, find, find_entry};
 use crate::errno::{Errno, Result};
 use crate::fs::opened::TreeFile;
 use crate::fs::ops::attributes::{self, SetTime};
-use crate::fs::{Entry, Kind, Node, OpenFile, Time, Want};
+use crate::fs::{Entry, Kind, OpenFile, Time, Want};
 use crate::user;
 use alloc::sync::Arc;
 use linux_raw_sys::general::*;
@@ -21,7 +21,7 @@ pub fn chmod(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 
 pub fn fchmod(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let entry = opened_entry(ctx, args[0])?;
-    attributes::set_mode(&entry.node, args[1] as u32, &caller(ctx)).map(|()| 0)
+    attributes::set_mode(&entry, args[1] as u32, &caller(ctx)).map(|()| 0)
 }
 
 pub fn fchmodat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
@@ -35,24 +35,24 @@ pub fn fchmodat2(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     }
     let follow = flags & u64::from(AT_SYMLINK_NOFOLLOW) == 0;
     let entry = find(ctx, descriptor, path, flags, follow)?.entry(Errno::EPERM)?;
-    attributes::set_mode(&entry.node, mode as u32, &caller(ctx)).map(|()| 0)
+    attributes::set_mode(&entry, mode as u32, &caller(ctx)).map(|()| 0)
 }
 
-fn set_owner(ctx: &Context<'_>, node: &Node, uid: u64, gid: u64) -> Result<usize> {
+fn set_owner(ctx: &Context<'_>, entry: &Arc<Entry>, uid: u64, gid: u64) -> Result<usize> {
     let id = |id: u64| (id as u32 != u32::MAX).then_some(id as u32);
-    attributes::set_owner(node, id(uid), id(gid), &caller(ctx)).map(|()| 0)
+    attributes::set_owner(entry, id(uid), id(gid), &caller(ctx)).map(|()| 0)
 }
 
 pub fn chown(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    set_owner(ctx, &find_entry(ctx, HERE, args[0], true)?.node, args[1], args[2])
+    set_owner(ctx, &find_entry(ctx, HERE, args[0], true)?, args[1], args[2])
 }
 
 pub fn lchown(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    set_owner(ctx, &find_entry(ctx, HERE, args[0], false)?.node, args[1], args[2])
+    set_owner(ctx, &find_entry(ctx, HERE, args[0], false)?, args[1], args[2])
 }
 
 pub fn fchown(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    set_owner(ctx, &opened_entry(ctx, args[0])?.node, args[1], args[2])
+    set_owner(ctx, &opened_entry(ctx, args[0])?, args[1], args[2])
 }
 
 pub fn fchownat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
@@ -62,7 +62,7 @@ pub fn fchownat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     }
     let follow = flags & u64::from(AT_SYMLINK_NOFOLLOW) == 0;
     let entry = find(ctx, descriptor, path, flags, follow)?.entry(Errno::EPERM)?;
-    set_owner(ctx, &entry.node, uid, gid)
+    set_owner(ctx, &entry, uid, gid)
 }
 
 const NOW: (SetTime, SetTime) = (SetTime::Now, SetTime::Now);
@@ -113,19 +113,19 @@ pub fn utimensat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         let follow = flags & u64::from(AT_SYMLINK_NOFOLLOW) == 0;
         find(ctx, descriptor, path, flags, follow)?.entry(Errno::EPERM)?
     };
-    attributes::set_times(&entry.node, accessed, modified, &caller(ctx)).map(|()| 0)
+    attributes::set_times(&entry, accessed, modified, &caller(ctx)).map(|()| 0)
 }
 
 pub fn futimesat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let (accessed, modified) = two_timevals(args[2])?;
     let entry = if args[1] == 0 { opened_entry(ctx, args[0])? } else { find_entry(ctx, args[0], args[1], true)? };
-    attributes::set_times(&entry.node, accessed, modified, &caller(ctx)).map(|()| 0)
+    attributes::set_times(&entry, accessed, modified, &caller(ctx)).map(|()| 0)
 }
 
 pub fn utimes(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let (accessed, modified) = two_timevals(args[1])?;
     let entry = find_entry(ctx, HERE, args[0], true)?;
-    attributes::set_times(&entry.node, accessed, modified, &caller(ctx)).map(|()| 0)
+    attributes::set_times(&entry, accessed, modified, &caller(ctx)).map(|()| 0)
 }
 
 pub fn utime(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
@@ -136,7 +136,7 @@ pub fn utime(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         (SetTime::At(Time { sec: accessed, nsec: 0 }), SetTime::At(Time { sec: modified, nsec: 0 }))
     };
     let entry = find_entry(ctx, HERE, args[0], true)?;
-    attributes::set_times(&entry.node, accessed, modified, &caller(ctx)).map(|()| 0)
+    attributes::set_times(&entry, accessed, modified, &caller(ctx)).map(|()| 0)
 }
 
 pub fn truncate(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
@@ -152,7 +152,7 @@ pub fn truncate(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let caller = caller(ctx);
     entry.node.check_writable_mount()?;
     caller.check(&entry.node, Want::WRITE)?;
-    attributes::truncate(&entry.node, args[1], &caller).map(|()| 0)
+    attributes::truncate(&entry, args[1], &caller).map(|()| 0)
 }
 
 pub fn ftruncate(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {

@@ -23,6 +23,8 @@ mod event;
 #[cfg(target_os = "none")]
 mod identity;
 #[cfg(target_os = "none")]
+mod inotify;
+#[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
 mod message;

@@ -4,8 +4,8 @@
 //! the errno in its line; one that is not here at all answers ENOSYS and is named once on the console.
 #[cfg(target_os = "none")]
 use super::{
-    Handler, attributes, between, descriptor, directory, epoll, event, identity, memory, message, names, open, pipe,
-    poll, prctl, priority, process, signal, socket, stat, system, sysv, thread, time, timer, transfer, xattr,
+    Handler, attributes, between, descriptor, directory, epoll, event, identity, inotify, memory, message, names, open,
+    pipe, poll, prctl, priority, process, signal, socket, stat, system, sysv, thread, time, timer, transfer, xattr,
 };
 use crate::errno::Errno;
 
@@ -143,6 +143,10 @@ static EVENTS: &[Entry] = calls! {
     233 epoll_ctl ("fd int fd pointer") Partial "EPOLLEXCLUSIVE may wake several" => epoll::epoll_ctl;
     270 pselect6 ("int pointer pointer pointer pointer pointer") Full "" => poll::pselect6;
     271 ppoll ("pointer len pointer pointer len") Full "" => poll::ppoll;
+    253 inotify_init ("") Full "" => inotify::inotify_init;
+    254 inotify_add_watch ("fd path flags") Full "changes by others on the host are not seen" => inotify::inotify_add_watch;
+    255 inotify_rm_watch ("fd int") Full "" => inotify::inotify_rm_watch;
+    294 inotify_init1 ("flags") Full "" => inotify::inotify_init1;
     281 epoll_pwait ("fd pointer int int pointer len") Full "" => epoll::epoll_pwait;
     282 signalfd ("fd pointer len") Full "" => event::signalfd;
     283 timerfd_create ("int flags") Full "" => event::timerfd_create;
@@ -373,10 +377,6 @@ static TREE: &[Entry] = calls! {
 static ABSENT: &[Entry] = absent_calls! {
     101 ptrace EPERM "no tracing";
     216 remap_file_pages ENOSYS "";
-    253 inotify_init ENOSYS "no change notification: programs poll instead";
-    254 inotify_add_watch EBADF "";
-    255 inotify_rm_watch EBADF "";
-    294 inotify_init1 ENOSYS "no change notification: programs poll instead";
     300 fanotify_init ENOSYS "";
     256 migrate_pages ENOSYS "one memory node";
     279 move_pages ENOSYS "one memory node";

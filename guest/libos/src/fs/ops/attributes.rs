@@ -1,9 +1,12 @@
 //! `chmod`, `chown`, `utimensat`, `truncate`.
 use super::super::access::Caller;
+use super::super::entry::Entry;
 use super::super::mount::FsType;
 use super::super::node::{Content, Node};
+use super::super::notify;
 use super::super::stat::{Kind, Time};
 use crate::errno::{Errno, Result};
+use linux_raw_sys::general::{IN_ACCESS, IN_ATTRIB, IN_MODIFY};
 
 /// A time to set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +26,8 @@ fn check_settable(node: &Node) -> Result<()> {
 }
 
 /// `chmod`.
-pub fn set_mode(node: &Node, mode: u32, caller: &Caller) -> Result<()> {
+pub fn set_mode(entry: &Entry, mode: u32, caller: &Caller) -> Result<()> {
+    let node = &entry.node;
     check_settable(node)?;
     if node.kind == Kind::Symlink {
         return Err(Errno::EOPNOTSUPP);
@@ -36,11 +40,14 @@ pub fn set_mode(node: &Node, mode: u32, caller: &Caller) -> Result<()> {
     }
     meta.permissions = mode;
     meta.changed = crate::fs::now();
+    drop(meta);
+    notify::happened(entry, IN_ATTRIB);
     Ok(())
 }
 
 /// `chown`; `None` leaves the field.
-pub fn set_owner(node: &Node, uid: Option<u32>, gid: Option<u32>, caller: &Caller) -> Result<()> {
+pub fn set_owner(entry: &Entry, uid: Option<u32>, gid: Option<u32>, caller: &Caller) -> Result<()> {
+    let node = &entry.node;
     check_settable(node)?;
     let mut meta = node.meta();
     if !caller.is_root() {
@@ -60,14 +67,17 @@ pub fn set_owner(node: &Node, uid: Option<u32>, gid: Option<u32>, caller: &Calle
         }
     }
     meta.changed = crate::fs::now();
+    drop(meta);
+    notify::happened(entry, IN_ATTRIB);
     Ok(())
 }
 
 /// `utimensat`.
-pub fn set_times(node: &Node, accessed: SetTime, modified: SetTime, caller: &Caller) -> Result<()> {
+pub fn set_times(entry: &Entry, accessed: SetTime, modified: SetTime, caller: &Caller) -> Result<()> {
     if (accessed, modified) == (SetTime::Omit, SetTime::Omit) {
         return Ok(());
     }
+    let node = &entry.node;
     check_settable(node)?;
     let both_now = (accessed, modified) == (SetTime::Now, SetTime::Now);
     let owns = caller.must_own(&node.meta());
@@ -85,11 +95,19 @@ pub fn set_times(node: &Node, accessed: SetTime, modified: SetTime, caller: &Cal
     meta.accessed = pick(accessed, meta.accessed);
     meta.modified = pick(modified, meta.modified);
     meta.changed = now;
+    drop(meta);
+    let events = match (accessed, modified) {
+        (_, SetTime::Omit) => IN_ACCESS,
+        (SetTime::Omit, _) => IN_MODIFY,
+        _ => IN_ATTRIB,
+    };
+    notify::happened(entry, events);
     Ok(())
 }
 
 /// `truncate` and `ftruncate` of a regular file whose permissions were checked.
-pub fn truncate(node: &Node, len: u64, caller: &Caller) -> Result<()> {
+pub fn truncate(entry: &Entry, len: u64, caller: &Caller) -> Result<()> {
+    let node = &entry.node;
     match &node.content {
         Content::Regular(data) => {
             node.check_writable_mount()?;
@@ -102,5 +120,6 @@ pub fn truncate(node: &Node, len: u64, caller: &Caller) -> Result<()> {
     }
     node.drop_privileges(caller.is_root());
     node.touch_modified();
+    notify::happened(entry, IN_MODIFY);
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::super::data::Data;
 use super::super::directory::Directory;
 use super::super::entry::Entry;
 use super::super::node::{Content, Node};
+use super::super::notify;
 use super::super::stat::Kind;
 use super::super::walk::{PATH_MAX, Parent, Walk};
 use super::{check_may_create, free_name, new_name, touch_directory};
@@ -44,8 +45,9 @@ pub fn directory(walk: &mut Walk<'_>, parent: &Parent<'_>, mode: u32) -> Result<
     let into = &parent.directory;
     let node =
         node_in(&into.node, Content::Directory(Directory::empty()), Kind::Directory, mode & 0o1777, walk.caller)?;
-    into.node.directory()?.insert(into, name, node)?;
+    let entry = into.node.directory()?.insert(into, name, node)?;
     touch_directory(&into.node, 1);
+    notify::created(&entry);
     Ok(())
 }
 
@@ -63,6 +65,7 @@ pub fn special(walk: &mut Walk<'_>, parent: &Parent<'_>, kind: Kind, mode: u32, 
     let node = node_in(&into.node, content, kind, mode & 0o7777, walk.caller)?;
     let entry = into.node.directory()?.insert(into, name, node)?;
     touch_directory(&into.node, 0);
+    notify::created(&entry);
     Ok(entry)
 }
 
@@ -76,8 +79,9 @@ pub fn symlink(walk: &mut Walk<'_>, parent: &Parent<'_>, target: &[u8]) -> Resul
     let name = new_name(walk, parent, false)?;
     let into = &parent.directory;
     let node = node_in(&into.node, Content::Symlink(Box::from(target)), Kind::Symlink, 0o777, walk.caller)?;
-    into.node.directory()?.insert(into, name, node)?;
+    let entry = into.node.directory()?.insert(into, name, node)?;
     touch_directory(&into.node, 0);
+    notify::created(&entry);
     Ok(())
 }
 
@@ -101,12 +105,10 @@ pub fn link(walk: &mut Walk<'_>, old: &Arc<Entry>, parent: &Parent<'_>) -> Resul
         }
         meta.links += 1;
     }
-    if let Err(errno) = into.node.directory()?.insert(into, name, node.clone()) {
-        node.meta().links -= 1;
-        return Err(errno);
-    }
+    let entry = into.node.directory()?.insert(into, name, node.clone()).inspect_err(|_| node.meta().links -= 1)?;
     node.touch_changed();
     touch_directory(&into.node, 0);
+    notify::linked(&entry);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use super::super::entry::Entry;
 use super::super::file::{File, OpenFile};
 use super::super::mount::FsType;
 use super::super::node::{Content, Node};
+use super::super::notify;
 use super::super::opened::TreeFile;
 use super::super::stat::Kind;
 use super::super::walk::{Last, Walk};
@@ -14,8 +15,8 @@ use super::{attributes, check_alive, check_changeable, touch_directory};
 use crate::errno::{Errno, Result};
 use alloc::sync::Arc;
 use linux_raw_sys::general::{
-    __O_TMPFILE, F_SEAL_SEAL, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_RDONLY,
-    O_TRUNC, O_WRONLY,
+    __O_TMPFILE, F_SEAL_SEAL, IN_OPEN, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH,
+    O_RDONLY, O_TRUNC, O_WRONLY,
 };
 
 /// How to open; `mode` has the umask applied.
@@ -153,6 +154,8 @@ fn create(walk: &Walk<'_>, directory: &Arc<Entry>, name: &[u8], how: How) -> Res
     let node = node_in(&directory.node, content, Kind::Regular, how.mode & 0o7777, walk.caller)?;
     let entry = directory.node.directory()?.insert(directory, name, node)?;
     touch_directory(&directory.node, 0);
+    notify::created(&entry);
+    notify::happened(&entry, IN_OPEN);
     // Whoever makes a file may open it as asked, whatever its mode says.
     Ok(OpenFile::new(Arc::new(TreeFile::opened_by(entry, walk.caller)), how.flags))
 }
@@ -184,7 +187,7 @@ pub fn open_entry(entry: &Arc<Entry>, flags: u32, caller: &Caller) -> Result<Arc
     }
     // A file of the host behind a standard stream (`>/dev/stderr`) goes on where it is: it was truncated there, if at all.
     if flags & O_TRUNC != 0 && node.kind == Kind::Regular && !matches!(node.content, Content::Opened(_)) {
-        attributes::truncate(node, 0, caller)?;
+        attributes::truncate(entry, 0, caller)?;
     }
     let file = match &node.content {
         Content::Opened(open) => return open.file().reopen(flags),
@@ -193,6 +196,7 @@ pub fn open_entry(entry: &Arc<Entry>, flags: u32, caller: &Caller) -> Result<Arc
         Content::Slot(_) => return Err(Errno::ENXIO),
         _ => tree_file(entry, caller)?,
     };
+    notify::happened(entry, IN_OPEN);
     Ok(OpenFile::new(file, flags))
 }
 

@@ -1,6 +1,7 @@
 //! `unlink` and `rmdir`.
 use super::super::entry::Entry;
 use super::super::node::Node;
+use super::super::notify;
 use super::super::stat::Kind;
 use super::super::walk::{Last, Parent, Walk};
 use super::{check_changeable, is_mount_point, touch_directory};
@@ -23,6 +24,7 @@ pub fn file(walk: &mut Walk<'_>, parent: &Parent<'_>) -> Result<()> {
     }
     detach(directory, &victim)?;
     touch_directory(&directory.node, 0);
+    notify::removed(directory, &victim);
     Ok(())
 }
 
@@ -48,6 +50,7 @@ pub fn directory(walk: &mut Walk<'_>, parent: &Parent<'_>) -> Result<()> {
     kill_if_empty(&victim)?;
     detach(directory, &victim)?;
     touch_directory(&directory.node, -1);
+    notify::removed(directory, &victim);
     Ok(())
 }
 

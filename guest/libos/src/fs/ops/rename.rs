@@ -3,6 +3,7 @@ use super::super::access::Want;
 use super::super::directory::State;
 use super::super::entry::Entry;
 use super::super::node::Content;
+use super::super::notify;
 use super::super::stat::Kind;
 use super::super::walk::{Last, Parent, Walk};
 use super::make::node_in;
@@ -118,8 +119,14 @@ pub fn rename(walk: &mut Walk<'_>, from: &Parent<'_>, to: &Parent<'_>, flags: u3
         }
     }
     old.node.touch_changed();
-    if exchange && let Some(new) = &new {
-        new.node.touch_changed();
+    let (from, to) = ((&**old_dir, old_name), (&**new_dir, new_name));
+    match &new {
+        Some(new) if exchange => {
+            new.node.touch_changed();
+            notify::moved(from, to, &old.node, None);
+            notify::moved(to, from, &new.node, None);
+        }
+        replaced => notify::moved(from, to, &old.node, replaced.as_ref().map(|replaced| &*replaced.node)),
     }
     Ok(())
 }
