@@ -4,14 +4,16 @@ use crate::process;
 use crate::sched::wait::Wake;
 use crate::signal::{self, SigInfo};
 use crate::sync::Mutex;
-use crate::time::{self, TimerId, monotonic_ns};
+use crate::time::{self, SECOND_NS, TimerId, monotonic_ns};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use linux_raw_sys::general::{SIGALRM, SIGPROF, SIGVTALRM};
+use linux_raw_sys::general::{SIGALRM, SIGKILL, SIGPROF, SIGVTALRM, SIGXCPU};
 
 /// Most POSIX timers of a program.
 const MAX: usize = 1024;
+/// Place of RLIMIT_CPU among the timers of processor time.
+const LIMIT: usize = 2;
 /// Number that stands for the interval timer (`setitimer`).
 pub const INTERVAL: u32 = u32::MAX;
 
@@ -55,8 +57,8 @@ pub fn counts_processor_time() -> bool {
 pub struct Timers {
     pid: u32,
     list: Mutex<BTreeMap<u32, Timer>>,
-    /// ITIMER_VIRTUAL and ITIMER_PROF, which are the same here: a library OS has no system time of its own.
-    cpu: Mutex<[Option<CpuTimer>; 2]>,
+    /// ITIMER_VIRTUAL and ITIMER_PROF, which are the same here: a library OS has no system time of its own; RLIMIT_CPU.
+    cpu: Mutex<[Option<CpuTimer>; 3]>,
 }
 
 struct Expiry {
@@ -74,7 +76,7 @@ impl Wake for Expiry {
 
 impl Timers {
     pub fn new(pid: u32) -> Timers {
-        Timers { pid, list: Mutex::new(BTreeMap::new()), cpu: Mutex::new([None; 2]) }
+        Timers { pid, list: Mutex::new(BTreeMap::new()), cpu: Mutex::new([None; 3]) }
     }
 
     /// A new, unarmed timer; its number.
@@ -158,24 +160,38 @@ impl Timers {
         self.cpu.lock()[which].map_or((0, 0), |timer| (timer.due_ns.saturating_sub(used_ns).max(1), timer.interval_ns))
     }
 
+    /// RLIMIT_CPU: SIGXCPU every second from this on, and SIGKILL at the hard limit.
+    pub fn limit_cpu(&self, soft_ns: u64) {
+        let limited = soft_ns != u64::MAX;
+        self.set_cpu(LIMIT, 0, if limited { soft_ns.max(1) } else { 0 }, SECOND_NS);
+    }
+
     /// Sends the signals of processor-time timers that are due (at a tick).
     pub fn check_cpu(&self, process: &Arc<process::Process>) {
         if self.cpu.lock().iter().all(Option::is_none) {
             return;
         }
         let used = process.cpu_time_ns();
-        for (which, signal) in [SIGVTALRM, SIGPROF].into_iter().enumerate() {
+        for (which, signal) in [SIGVTALRM, SIGPROF, SIGXCPU].into_iter().enumerate() {
             let timer = self.cpu.lock()[which];
             if let Some(timer) = timer.filter(|timer| timer.due_ns <= used) {
                 self.set_cpu(which, used, timer.interval_ns, timer.interval_ns);
+                let beyond = which == LIMIT && used >= process.limits.lock().cpu_ns().1;
+                let signal = if beyond { SIGKILL } else { signal };
                 signal::send_to_process(process, SigInfo::kernel(signal));
             }
         }
     }
 
-    /// Forgets all of them (exec, exit).
+    /// Forgets all of them (exit).
     pub fn clear(&self) {
-        for which in 0..2 {
+        self.set_cpu(LIMIT, 0, 0, 0);
+        self.clear_own();
+    }
+
+    /// Forgets those that the program asked for (exec).
+    pub fn clear_own(&self) {
+        for which in 0..LIMIT {
             self.set_cpu(which, 0, 0, 0);
         }
         let list = core::mem::take(&mut *self.list.lock());

@@ -70,3 +70,21 @@ impl Caller {
         Ok(())
     }
 }
+
+/// How many of `len` bytes the calling program may write at an offset: EFBIG, and a signal, when it is none.
+#[cfg(target_os = "none")]
+pub(super) fn check_size(offset: u64, len: usize) -> Result<usize> {
+    crate::process::limits::check_file_size(offset, len)
+}
+
+/// On the host (tests) nobody has limits.
+#[cfg(not(target_os = "none"))]
+pub(super) fn check_size(_offset: u64, len: usize) -> Result<usize> {
+    Ok(len)
+}
+
+/// Whether a file of `size` bytes may become `len` bytes long.
+pub(super) fn check_length(size: u64, len: u64) -> Result<()> {
+    // The last new byte is what the limit is about.
+    if len > size { check_size(len - 1, 1).map(|_| ()) } else { Ok(()) }
+}

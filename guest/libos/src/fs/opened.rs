@@ -1,5 +1,5 @@
 //! Open files of the tree: regular files, directories, generated files, and handles made with O_PATH.
-use super::access::Caller;
+use super::access::{Caller, check_size};
 use super::entry::Entry;
 use super::file::{DirEntry, File, OpenFile};
 use super::locks::Owner;
@@ -82,6 +82,7 @@ impl File for TreeFile {
         let node = &self.entry.node;
         match &node.content {
             Content::Regular(data) => {
+                from.limit(check_size(offset, from.remaining())?);
                 let n = data.write(offset, from)?;
                 if n > 0 {
                     node.drop_privileges(!self.drops_privileges);
@@ -163,6 +164,7 @@ impl File for TreeFile {
 
     fn truncate(&self, len: u64) -> Result<()> {
         let data = self.entry.node.data().ok_or(Errno::EINVAL)?;
+        super::access::check_length(data.size(), len)?;
         data.truncate(len)?;
         self.entry.node.drop_privileges(!self.drops_privileges);
         self.entry.node.touch_modified();

@@ -104,7 +104,7 @@ pub fn replace(prepared: Prepared, regs: &mut Regs) {
     process.files.lock().close_on_exec();
     process.actions.lock().reset_handlers();
     process.credentials.lock().executed();
-    process.timers.clear();
+    process.timers.clear_own();
     {
         let mut signals = thread.signals.lock();
         signals.alt_stack = AltStack::NONE;

@@ -1,5 +1,5 @@
 //! clone(2), fork(2), vfork(2): new threads and new programs.
-use super::{MAX_TASKS, Process, Start, new_id, task_count};
+use super::{MAX_TASKS, Process, Start, limits, new_id, task_count};
 use crate::arch::{cpu, regs::Regs};
 use crate::errno::{Errno, Result};
 use crate::sched::{self, thread, thread::Thread};
@@ -47,6 +47,7 @@ pub fn clone(request: &CloneRequest, regs: &Regs) -> Result<usize> {
     if task_count() >= MAX_TASKS {
         return Err(Errno::EAGAIN);
     }
+    limits::check_tasks()?;
     let parent = sched::current();
     let tid = new_id();
     let process = if is_thread { parent.process.clone() } else { new_process(request, parent, tid)? };
@@ -102,6 +103,7 @@ fn new_process(request: &CloneRequest, parent: &Thread, pid: u32) -> Result<Arc<
         image: mother.image.lock().clone(),
         exit_signal: request.exit_signal,
     });
+    process.timers.limit_cpu(process.limits.lock().cpu_ns().0);
     if has(request, CLONE_CLEAR_SIGHAND_LOW) {
         process.actions.lock().reset_handlers();
     }

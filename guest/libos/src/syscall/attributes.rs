@@ -196,6 +196,9 @@ pub fn fallocate(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     if mode & FALLOC_FL_PUNCH_HOLE != 0 {
         data.punch(offset, len)?;
     } else {
+        if mode & FALLOC_FL_KEEP_SIZE == 0 {
+            crate::process::limits::check_file_size(offset.saturating_add(len) - 1, 1)?;
+        }
         data.allocate(offset, len, mode & FALLOC_FL_KEEP_SIZE != 0)?;
     }
     node.touch_modified();

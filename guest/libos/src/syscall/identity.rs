@@ -6,7 +6,7 @@ use crate::process::{self, limits};
 use crate::user;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-use linux_raw_sys::general::RLIMIT_NOFILE;
+use linux_raw_sys::general::{RLIMIT_CPU, RLIMIT_NOFILE};
 
 pub fn getpid(ctx: &Context<'_>, _args: &[u64; 6]) -> Result<usize> {
     Ok(ctx.process.pid as usize)
@@ -219,6 +219,9 @@ pub fn prlimit64(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         target.limits.lock().0[resource] = (soft, hard);
         if resource == RLIMIT_NOFILE as usize {
             target.files.lock().set_limit(soft);
+        }
+        if resource == RLIMIT_CPU as usize {
+            target.timers.limit_cpu(target.limits.lock().cpu_ns().0);
         }
     }
     if args[3] != 0 {

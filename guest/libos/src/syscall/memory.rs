@@ -5,6 +5,7 @@ use crate::mm::frame::memory;
 use crate::mm::shared::SharedMemory;
 use crate::mm::space::{Backing, Fixed, MapRequest, Touch};
 use crate::mm::table::Access;
+use crate::process::limits;
 use crate::user;
 use alloc::sync::Arc;
 use kasoku_abi::layout::PAGE;
@@ -39,6 +40,7 @@ pub fn mmap(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     if has(MAP_HUGETLB) || !fits(len, flags, access) {
         return Err(Errno::ENOMEM);
     }
+    limits::check_memory(len)?;
     let backing = if has(MAP_ANONYMOUS) {
         match shared {
             true => Backing::File {
@@ -95,6 +97,7 @@ pub fn mremap(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     if flags & !u64::from(MREMAP_MAYMOVE | MREMAP_FIXED) != 0 || (fixed && !may_move) || old_len == 0 {
         return Err(Errno::EINVAL);
     }
+    limits::check_memory(new_len.saturating_sub(old_len))?;
     ctx.thread.space().remap(address, old_len, new_len, may_move, fixed.then_some(to)).map(|address| address as usize)
 }
 
@@ -117,7 +120,10 @@ pub fn madvise(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 }
 
 pub fn brk(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    Ok(ctx.thread.space().set_break(args[0]) as usize)
+    let space = ctx.thread.space();
+    let end = space.set_break(0);
+    let allowed = limits::check_memory(args[0].saturating_sub(end)).is_ok();
+    Ok(if args[0] == 0 || !allowed { end } else { space.set_break(args[0]) } as usize)
 }
 
 pub fn msync(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {

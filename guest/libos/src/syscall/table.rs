@@ -248,11 +248,11 @@ static IDENTITY: &[Entry] = calls! {
     126 capset ("pointer pointer") Full "few calls ask for them" => identity::capset;
     140 getpriority ("int int") Full "" => priority::getpriority;
     141 setpriority ("int int int") Full "told, not obeyed" => priority::setpriority;
-    160 setrlimit ("int pointer") Partial "only RLIMIT_NOFILE is enforced" => identity::setrlimit;
+    160 setrlimit ("int pointer") Partial "NOFILE, AS, CPU, FSIZE, NPROC are enforced" => identity::setrlimit;
     251 ioprio_set ("int int int") Full "told, not obeyed" => priority::ioprio_set;
     252 ioprio_get ("int int") Full "" => priority::ioprio_get;
     186 gettid ("") Full "" => identity::gettid;
-    302 prlimit64 ("int int pointer pointer") Partial "only RLIMIT_NOFILE is enforced" => identity::prlimit64;
+    302 prlimit64 ("int int pointer pointer") Partial "NOFILE, AS, CPU, FSIZE, NPROC are enforced" => identity::prlimit64;
 };
 
 static SYSTEM: &[Entry] = calls! {

@@ -1,5 +1,5 @@
 //! `chmod`, `chown`, `utimensat`, `truncate`.
-use super::super::access::Caller;
+use super::super::access::{Caller, check_length};
 use super::super::entry::Entry;
 use super::super::mount::FsType;
 use super::super::node::{Content, Node};
@@ -111,6 +111,7 @@ pub fn truncate(entry: &Entry, len: u64, caller: &Caller) -> Result<()> {
     match &node.content {
         Content::Regular(data) => {
             node.check_writable_mount()?;
+            check_length(data.size(), len)?;
             data.truncate(len)?;
         }
         // Opening a generated file with O_TRUNC, as shells do, changes nothing.
