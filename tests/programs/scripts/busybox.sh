@@ -6,8 +6,9 @@ seq 1000 > www/f
 busybox tar cf a.tar www
 busybox tar tf a.tar
 busybox find www | busybox sort
-busybox httpd -f -p 127.0.0.1:$PORT -h www & sleep 0.3
-busybox wget -q -O - http://127.0.0.1:$PORT/f | busybox md5sum
+busybox httpd -f -p 127.0.0.1:$PORT -h www &
+for try in $(seq 100); do busybox wget -q -O got http://127.0.0.1:$PORT/f 2>/dev/null && break; sleep 0.1; done
+busybox md5sum got
 kill $!
 busybox gzip -k www/f
 busybox zcat www/f.gz | busybox wc
@@ -34,7 +35,7 @@ busybox timeout 1 sleep 3
 echo $?
 busybox dd if=/dev/urandom of=r bs=1k count=10 2>/dev/null
 busybox stat -c %s r
-busybox nc -l -p $OTHER_PORT > nc.out & sleep 0.2
-echo net | busybox nc 127.0.0.1 $OTHER_PORT
+busybox nc -l -p $OTHER_PORT > nc.out &
+for try in $(seq 100); do echo net | busybox nc 127.0.0.1 $OTHER_PORT 2>/dev/null && break; sleep 0.1; done
 wait
 cat nc.out
