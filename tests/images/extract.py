@@ -12,6 +12,8 @@ needs_fsck = pytest.mark.skipif(shutil.which("fsck.erofs") is None, reason="erof
 
 
 def extract(image: Path, folder: Path) -> Path:
-    done = subprocess.run(["fsck.erofs", f"--extract={folder}", image], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["fsck.erofs", "--preserve-perms", f"--extract={folder}", image], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return folder

@@ -1,9 +1,11 @@
 """Scripts of unmodified programs: the guest prints and returns what the machine itself does.
 
 A script is a file of `scripts/`: its first comment says what it is about, `# needs:` names the programs without which
-it is skipped. It begins in an empty directory of its own and finds two free ports in `PORT` and `OTHER_PORT`.
+it is skipped, `# as: root` says that only a superuser's native run compares. It begins in an empty directory of its own
+and finds two free ports in `PORT` and `OTHER_PORT`.
 """
 
+import os
 import re
 import shutil
 import socket
@@ -54,6 +56,8 @@ def test_the_guest_does_what_the_machine_does(path: Path) -> None:
     for program in needed[1].split() if needed else []:
         if shutil.which(program, path=ENVIRONMENT["PATH"]) is None:
             pytest.skip(f"{program} is not installed on this machine")
+    if re.search(r"^# as: root$", script, re.MULTILINE) and os.geteuid() != 0:
+        pytest.skip("a guest's program is root, the tests' native run is not")
     assert in_guest(script) == run([], script)
 
 

@@ -1,5 +1,6 @@
 # capabilities, users, priorities
 # needs: setpriv ionice /usr/bin/python3
+# as: root
 setpriv --reuid 65534 --regid 65534 --clear-groups id
 setpriv --reuid 65534 --regid 65534 --clear-groups sh -c 'grep -E "^Cap(Inh|Prm|Eff|Amb)" /proc/self/status; kill -0 1; echo $?'
 setpriv --inh-caps=-all --bounding-set=-all sh -c 'grep ^Cap /proc/self/status'

@@ -1,5 +1,6 @@
 # PostgreSQL: initdb, server, client, as another user
 # needs: setpriv /usr/lib/postgresql/15/bin/initdb
+# as: root
 chmod 777 .
 chown postgres: .
 setpriv --reuid postgres --regid postgres --clear-groups bash -c '
