@@ -47,6 +47,14 @@ def runtimes(folder: Path, program: Path) -> dict[str, Callable[[], float]]:
     return usable
 
 
+def conversation(folder: Path, program: Path, name: str) -> list[str] | None:
+    """Returns the command that runs the program in that run-time with this process's streams; None without it."""
+    if shutil.which(name) is None or os.geteuid() != 0:
+        return None
+    _one_control_group_tree()
+    return [*RUNTIMES[name], "run", "--bundle", str(_bundle(folder, program)), f"kasoku-bench-{os.getpid()}"]
+
+
 def _one_control_group_tree() -> None:
     """Gives this process and its children a view with version 2 of control groups alone, where there are two.
 

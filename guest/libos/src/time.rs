@@ -32,7 +32,10 @@ pub fn set_clocks(tsc: u64, monotonic_ns: u64, realtime_ns: u64, tsc_hz: u64) {
     BASE.tsc.store(tsc, Ordering::Relaxed);
     BASE.monotonic_ns.store(monotonic_ns, Ordering::Relaxed);
     BASE.realtime_ns.store(realtime_ns, Ordering::Relaxed);
-    BASE.ns_per_tick.store(((u128::from(SECOND_NS) << 32) / u128::from(tsc_hz.max(1))) as u64, Ordering::Relaxed);
+    let ns_per_tick = ((u128::from(SECOND_NS) << 32) / u128::from(tsc_hz.max(1))) as u64;
+    BASE.ns_per_tick.store(ns_per_tick, Ordering::Relaxed);
+    #[cfg(target_os = "none")]
+    crate::process::vdso::publish(tsc, monotonic_ns, realtime_ns, ns_per_tick);
 }
 
 #[cfg(target_os = "none")]

@@ -35,7 +35,7 @@ pub const SCRATCH: usize = LOCAL + offset_of!(Local, scratch);
 pub const VECTOR: usize = LOCAL + offset_of!(Local, vector);
 pub const FAULT_ADDRESS: usize = LOCAL + offset_of!(Local, fault_address);
 const CURRENT: usize = LOCAL + offset_of!(Local, current);
-const NUMBER: usize = LOCAL + offset_of!(Local, number);
+pub const NUMBER: usize = LOCAL + offset_of!(Local, number);
 
 /// Guest-virtual address of a vCPU's area.
 pub fn area(number: u64) -> u64 {

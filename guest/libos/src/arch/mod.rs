@@ -18,3 +18,5 @@ pub mod privileged;
 pub mod regs;
 #[cfg(target_os = "none")]
 pub mod switch;
+#[cfg(target_os = "none")]
+pub mod vdso;

@@ -8,6 +8,7 @@ pub mod job;
 pub mod limits;
 pub mod open;
 mod stack;
+pub mod vdso;
 pub mod view;
 pub mod wait;
 

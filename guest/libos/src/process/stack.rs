@@ -59,6 +59,7 @@ pub fn build(
     let strings_at = (TOP - 16 - strings.len() as u64) & !15;
 
     image.auxv = alloc::vec![
+        (u64::from(AT_SYSINFO_EHDR), super::vdso::map(space)?),
         (u64::from(AT_HWCAP), u64::from(core::arch::x86_64::__cpuid(1).edx)),
         (u64::from(AT_PAGESZ), 4096),
         (u64::from(AT_CLKTCK), 100),
