@@ -47,5 +47,7 @@ pub const PENDING_KICK: u64 = 1 << 0;
 pub const PENDING_SIGNALS: u64 = 1 << 1;
 /// A watched channel may be ready: which ones is found by trying.
 pub const PENDING_CHANNEL: u64 = 1 << 2;
+/// A snapshot is wanted: the vCPU makes the hypercall `SNAPSHOT` where it holds no lock.
+pub const PENDING_SNAPSHOT: u64 = 1 << 3;
 /// Bit number of the first region's wake-up.
 pub const PENDING_REGION: u32 = 32;

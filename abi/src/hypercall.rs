@@ -41,6 +41,18 @@ pub const KICK_CPU: u32 = 13;
 pub const CHANNEL_SEEK: u32 = 14;
 /// args: channel, operation (`CHANNEL_CTL_*`), gpa, len. Terminal settings of a TTY channel.
 pub const CHANNEL_CTL: u32 = 15;
+/// The answer to `PENDING_SNAPSHOT`: this vCPU is at rest. args: `SNAPSHOT_*` flags. Returns `RESUMED_*`, or -EAGAIN when
+/// no snapshot is wanted.
+pub const SNAPSHOT: u32 = 16;
+
+/// `SNAPSHOT`, argument: the program has opened an accelerator, so the session would have to be saved with the guest.
+pub const SNAPSHOT_ACCELERATOR: u64 = 1;
+/// `SNAPSHOT`, result: this is still the guest that was saved, and nothing has changed.
+pub const RESUMED_SAME: u64 = 0;
+/// `SNAPSHOT`, result: this is a restored guest, and this vCPU takes over what `snapshot::ResumeInfo` says.
+pub const RESUMED_LEADER: u64 = 1;
+/// `SNAPSHOT`, result: this is a restored guest; another vCPU takes over.
+pub const RESUMED_FOLLOWER: u64 = 2;
 
 /// `CHANNEL_CTL`: read the kernel's `struct termios` (36 bytes) / write it.
 pub const CHANNEL_CTL_GET_TERMIOS: u64 = 1;

@@ -13,6 +13,7 @@ pub mod cpu;
 pub mod fs;
 pub mod hypercall;
 pub mod layout;
+pub mod snapshot;
 
 /// Version of everything in this crate; the VMM refuses a library OS that was built against another.
 pub const ABI_VERSION: u32 = 1;

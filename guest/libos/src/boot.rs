@@ -15,6 +15,7 @@ use kasoku_abi::Gpa;
 use kasoku_abi::boot::{BOOT_MAGIC, BootInfo};
 use kasoku_abi::hypercall::SET_SYSCALL_ENTRY;
 use kasoku_abi::layout;
+use kasoku_abi::snapshot::{RESUME_INFO, ResumeInfo};
 
 static INFO: Once<BootInfo> = Once::new();
 static HOSTNAME: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -27,6 +28,12 @@ const NOT_FOUND: u32 = 127 << 8;
 /// What the VMM said at the start.
 pub fn info() -> &'static BootInfo {
     INFO.get().expect("set first thing at boot")
+}
+
+/// What the VMM says to a guest that was restored.
+pub fn resume_info() -> ResumeInfo {
+    // SAFETY: the VMM has written the structure before this vCPU went on; the page is mapped in the direct map.
+    unsafe { ((layout::DIRECT_MAP + RESUME_INFO) as *const ResumeInfo).read() }
 }
 
 /// Root of the initial page tables, from which every program's take the library OS's part.

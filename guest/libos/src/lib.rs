@@ -28,6 +28,8 @@ pub mod sched;
 #[cfg(target_os = "none")]
 pub mod signal;
 #[cfg(target_os = "none")]
+pub mod snapshot;
+#[cfg(target_os = "none")]
 mod symbols;
 pub mod sync;
 pub mod syscall;

@@ -16,12 +16,22 @@ pub struct ClockReading {
 
 pub struct GuestClock {
     tsc_hz: u64,
+    /// What the guest's CLOCK_MONOTONIC is ahead of the host's, ns; modulo 2^64. Not zero in a restored guest.
+    ahead_ns: u64,
     reading: Mutex<ClockReading>,
 }
 
 impl GuestClock {
     pub fn new(tsc_hz: u64) -> Self {
-        Self { tsc_hz, reading: Mutex::new(read_host_clocks()) }
+        Self { tsc_hz, ahead_ns: 0, reading: Mutex::new(read_host_clocks()) }
+    }
+
+    /// A clock whose CLOCK_MONOTONIC goes on from `monotonic_ns`: for a guest, no time has passed while it was saved.
+    pub fn continuing(tsc_hz: u64, monotonic_ns: u64) -> Self {
+        let mut reading = read_host_clocks();
+        let ahead_ns = monotonic_ns.wrapping_sub(reading.monotonic_ns);
+        reading.monotonic_ns = monotonic_ns;
+        Self { tsc_hz, ahead_ns, reading: Mutex::new(reading) }
     }
 
     pub fn tsc_hz(&self) -> u64 {
@@ -34,7 +44,8 @@ impl GuestClock {
 
     /// Reads the host's clocks again; the guest continues from here.
     pub fn resynchronise(&self) -> ClockReading {
-        let reading = read_host_clocks();
+        let mut reading = read_host_clocks();
+        reading.monotonic_ns = reading.monotonic_ns.wrapping_add(self.ahead_ns);
         *self.reading.lock().expect("no panic holds this lock") = reading;
         reading
     }
@@ -94,6 +105,15 @@ mod tests {
         // Years of uptime do not overflow, and a TSC that is slightly behind does not go back.
         assert_eq!(at(reading, 3_000_000_000, 1_000 + 3_000_000_000 * 86_400 * 3_650), 315_360_005_000_000_000);
         assert_eq!(at(reading, 2_000_000_000, 0), 5_000_000_000);
+    }
+
+    #[test]
+    fn a_restored_clock_goes_on_from_where_it_was() {
+        for saved in [5, u64::MAX / 2] {
+            let clock = GuestClock::continuing(1_000_000_000, saved);
+            assert!(clock.now_ns() >= saved && clock.now_ns() < saved + 10_000_000_000);
+            assert!(clock.resynchronise().monotonic_ns < saved + 10_000_000_000);
+        }
     }
 
     #[test]

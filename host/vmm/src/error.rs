@@ -3,6 +3,7 @@ use crate::boot::BootError;
 use crate::loader::LoadError;
 use crate::memory::MappingError;
 use crate::regions::RegionError;
+use crate::snapshot::SnapshotError;
 use crate::tender::TenderError;
 use std::io;
 
@@ -21,6 +22,8 @@ pub enum Error {
     Boot(#[from] BootError),
     #[error(transparent)]
     Region(#[from] RegionError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     #[error("layer {index} cannot be used: {reason}")]
     Layer { index: usize, reason: String },
     #[error("a standard stream or channel cannot be used: {0}")]

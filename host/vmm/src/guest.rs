@@ -4,9 +4,10 @@ use crate::clock::GuestClock;
 use crate::memory::{CpuPage, GuestMemory};
 use crate::outcome::Outcome;
 use crate::regions::Regions;
+use crate::snapshot::{Parking, Rest, SnapshotError};
 use crate::tender::Kick;
 use kasoku_abi::boot::LibosHeader;
-use kasoku_abi::cpu::{PENDING_KICK, PENDING_SIGNALS};
+use kasoku_abi::cpu::{PENDING_KICK, PENDING_SIGNALS, PENDING_SNAPSHOT};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,6 +43,8 @@ pub struct Guest {
     pub watcher: Box<dyn Watcher>,
     pub cpus: Vec<CpuHandle>,
     pub(crate) ticker: crate::ticker::Parking,
+    /// Where processors wait while the guest is saved.
+    pub parking: Parking,
     started: AtomicBool,
     stop: AtomicBool,
 }
@@ -76,6 +79,10 @@ impl CpuHandle {
         let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
     }
 
+    pub fn is_started(&self) -> bool {
+        self.start.lock().expect("no panic holds this lock").is_some()
+    }
+
     /// Starts a further processor; false when it has been started before.
     pub fn start(&self, stack: u64) -> bool {
         let mut start = self.start.lock().expect("no panic holds this lock");
@@ -107,6 +114,7 @@ impl Guest {
             watcher,
             cpus,
             ticker: crate::ticker::Parking::default(),
+            parking: Parking::default(),
             started: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }
@@ -140,10 +148,21 @@ impl Guest {
             self.notify(index, PENDING_KICK);
         }
         self.ticker.unpark();
+        self.parking.end();
     }
 
     pub fn is_stopping(&self) -> bool {
         self.stop.load(SeqCst)
+    }
+
+    /// Brings all processors to rest behind a hypercall and hands their state to `save`; then they go on.
+    pub fn at_rest<T>(&self, save: impl FnOnce(&Rest) -> T) -> Result<T, SnapshotError> {
+        let started = || self.cpus.iter().enumerate().filter(|(_, cpu)| cpu.is_started()).map(|(index, _)| index);
+        let ask = || started().for_each(|index| self.notify(index, PENDING_SNAPSHOT));
+        let rest = self.parking.gather(ask, || started().count())?;
+        let result = save(&rest);
+        self.parking.release();
+        Ok(result)
     }
 
     /// Waits until the guest starts processor `cpu`; its stack top, or none when the guest ends first.

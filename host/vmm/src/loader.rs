@@ -2,6 +2,7 @@
 use crate::memory::{BadAddress, GuestMemory};
 use kasoku_abi::boot::{LIBOS_MAGIC, LibosHeader};
 use kasoku_abi::layout::{CPU_AREA_VA, LIBOS_BASE, LIBOS_IMAGE};
+use kasoku_abi::snapshot::BUILD_ID;
 use kasoku_abi::{ABI_VERSION, Gpa};
 use object::elf::{self, Dyn64, FileHeader64, ProgramHeader64, Rela64};
 use object::endian::LittleEndian;
@@ -60,6 +61,30 @@ pub fn load(file: &File, memory: &GuestMemory) -> Result<Loaded, LoadError> {
     let header = memory.read::<LibosHeader>(Gpa(LIBOS_IMAGE))?;
     check_libos_header(&header)?;
     Ok(Loaded { header, end })
+}
+
+/// The build id that the linker put into the file; zeroes where it has none.
+pub fn build_id(file: &File) -> Result<[u8; BUILD_ID], LoadError> {
+    /// Sizes of name and description, type, and the name `GNU`.
+    const NOTE_HEADER: usize = 16;
+    let header: FileHeader64<LittleEndian> = read_struct(file, 0)?;
+    check_file_header(&header)?;
+    for i in 0..u64::from(header.e_phnum.get(ENDIAN)) {
+        let offset = header.e_phoff.get(ENDIAN).checked_add(i * size_of::<ProgramHeader64<LittleEndian>>() as u64);
+        let segment: ProgramHeader64<LittleEndian> =
+            read_struct(file, offset.ok_or(LoadError::Malformed("program headers lie nowhere"))?)?;
+        let note = NOTE_HEADER as u64 + BUILD_ID as u64;
+        if segment.p_type.get(ENDIAN) == elf::PT_NOTE && segment.p_filesz.get(ENDIAN) >= note {
+            let mut bytes = [0; NOTE_HEADER + BUILD_ID];
+            file.read_exact_at(&mut bytes, segment.p_offset.get(ENDIAN))?;
+            let (head, id) = bytes.split_at(NOTE_HEADER);
+            let expected = [4, BUILD_ID as u32, elf::NT_GNU_BUILD_ID.0, u32::from_le_bytes(*b"GNU\0")];
+            if head.chunks_exact(4).zip(expected).all(|(word, value)| word == value.to_le_bytes()) {
+                return Ok(std::array::from_fn(|index| id[index]));
+            }
+        }
+    }
+    Ok([0; BUILD_ID])
 }
 
 fn check_file_header(header: &FileHeader64<LittleEndian>) -> Result<(), LoadError> {
@@ -135,7 +160,7 @@ fn relocate(memory: &GuestMemory, dynamic: &ProgramHeader64<LittleEndian>) -> Re
     Ok(())
 }
 
-fn check_libos_header(header: &LibosHeader) -> Result<(), LoadError> {
+pub fn check_libos_header(header: &LibosHeader) -> Result<(), LoadError> {
     if header.magic != LIBOS_MAGIC {
         return Err(LoadError::Malformed("its first bytes are not a library OS header"));
     }

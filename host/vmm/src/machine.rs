@@ -11,16 +11,20 @@ use crate::loader;
 use crate::memory::GuestMemory;
 use crate::outcome::{Outcome, fault_report};
 use crate::regions::{RegionFds, Regions};
+use crate::snapshot::{self, Host, SnapshotError, Written};
 use crate::tender::{Cpu, CpuStart, Exit, MemorySlot, Tender};
 use crate::timings::Timings;
 use crate::{sys, ticker};
-use kasoku_abi::boot::LibosHeader;
+use kasoku_abi::Gpa;
+use kasoku_abi::boot::{BootInfo, LibosHeader};
 use kasoku_abi::cpu::PreemptFrame;
-use kasoku_abi::hypercall::DOORBELL_PORT;
-use kasoku_abi::layout::{LARGE_PAGE, LAYERS, LIBOS_BASE, LIBOS_END, MAX_CPUS};
+use kasoku_abi::hypercall::{DOORBELL_PORT, RESUMED_FOLLOWER, RESUMED_LEADER};
+use kasoku_abi::layout::{BOOT_INFO, LARGE_PAGE, LAYERS, LIBOS_BASE, LIBOS_END, MAX_CPUS};
+use kasoku_abi::snapshot::{RAM, RESUME_INFO, ResumeInfo, SavedCpu};
 use kasoku_jail::{Policy, apply, policies};
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -40,10 +44,31 @@ pub struct Specification {
     pub watcher: Box<dyn Watcher>,
 }
 
+/// What a machine is made of that goes on from a snapshot: the same layers, regions and channels that the saved one had.
+pub struct Restoration {
+    /// Sealed memory file.
+    pub snapshot: OwnedFd,
+    pub libos: File,
+    pub layers: Vec<(OwnedFd, u64)>,
+    pub channels: Vec<(usize, OwnedFd)>,
+    pub regions: Vec<RegionFds>,
+    pub watcher: Box<dyn Watcher>,
+}
+
+/// How a processor begins.
+enum Beginning {
+    First(CpuStart),
+    Saved(Box<SavedCpu>),
+}
+
 /// A guest whose threads stand ready. Dropping it stops the guest and waits for them.
 pub struct Machine {
     guest: Arc<Guest>,
-    boot_stack: u64,
+    /// Processors to set going, and their stacks (those of a restored one are in its registers).
+    begin: Vec<(usize, u64)>,
+    host: Host,
+    /// Its library OS is up already.
+    restored: bool,
     /// A processor's thread gives the processor back: taking it apart needs calls that its jail does not allow.
     threads: Vec<JoinHandle<Option<Box<dyn Cpu>>>>,
 }
@@ -56,6 +81,8 @@ impl Machine {
         let layers = Layers::new(spec.layers)?;
         let regions = Regions::new(spec.regions)?;
         let channels = Channels::new(spec.channels).map_err(Error::Channels)?;
+        let host =
+            Host { build_id: loader::build_id(&spec.libos)?, features: tender.features(), layers: layers.infos() };
         let parts = Parts {
             cpus: spec.cpus,
             layers: &layers.infos(),
@@ -81,22 +108,66 @@ impl Machine {
         let handles = processors.iter().map(|cpu| CpuHandle::new(cpu.kicker())).collect::<Result<Vec<_>, _>>();
         let handles = handles.map_err(|errno| Error::Thread(errno.into()))?;
         let guest = Guest::new(memory, header, channels, regions, clock, spec.watcher, handles);
-        let mut machine = Self { guest: Arc::new(guest), boot_stack, threads: Vec::new() };
+        let beginnings = (0..spec.cpus).map(|index| Beginning::First(start(&header, index, root)));
+        let beginnings = processors.into_iter().zip(beginnings).collect();
+        Self::assemble(guest, host, beginnings, vec![(0, boot_stack)], false)
+    }
+
+    /// As [`Machine::new`], but the guest goes on where it was saved.
+    pub fn restore(tender: &mut dyn Tender, spec: Restoration, timings: &mut Timings) -> Result<Self, Error> {
+        let saved = snapshot::read(spec.snapshot)?;
+        let layers = Layers::new(spec.layers)?;
+        let regions = Regions::new(spec.regions)?;
+        let channels = Channels::new(spec.channels).map_err(Error::Channels)?;
+        let host =
+            Host { build_id: loader::build_id(&spec.libos)?, features: tender.features(), layers: layers.infos() };
+        let header = *saved.libos();
+        loader::check_libos_header(&header)?;
+        let memory = GuestMemory::copy_on_write(saved.file(), RAM, saved.ram_len())?;
+        timings.mark("host");
+        let processors = build(tender, saved.cpus.len(), &memory, &layers, &regions)?;
+        timings.mark("guest");
+        let tsc_hz = processors[0].tsc_hz()?;
+        saved.check(&host, &regions.infos(), &channels.kinds(), tsc_hz)?;
+        let clock = GuestClock::continuing(tsc_hz, saved.monotonic_ns());
+        let root = memory.read::<BootInfo>(Gpa(BOOT_INFO)).map_err(BootError::from)?.root;
+        tell_restored(&memory, &clock)?;
+        sys::install_interrupt_handler().map_err(Error::Thread)?;
+        let handles = processors.iter().map(|cpu| CpuHandle::new(cpu.kicker())).collect::<Result<Vec<_>, _>>();
+        let handles = handles.map_err(|errno| Error::Thread(errno.into()))?;
+        let guest = Guest::new(memory, header, channels, regions, clock, spec.watcher, handles);
+        let mut begin = Vec::new();
+        let mut beginnings = Vec::new();
+        for (index, (cpu, state)) in processors.into_iter().zip(saved.cpus).enumerate() {
+            beginnings.push(match state {
+                Some(state) => {
+                    let result = if begin.is_empty() { RESUMED_LEADER } else { RESUMED_FOLLOWER };
+                    guest.page(index).set_result(result as i64);
+                    begin.push((index, 0));
+                    (cpu, Beginning::Saved(state))
+                }
+                None => (cpu, Beginning::First(start(&header, index, root.0))),
+            });
+        }
+        Self::assemble(guest, host, beginnings, begin, true)
+    }
+
+    fn assemble(
+        guest: Guest,
+        host: Host,
+        processors: Vec<(Box<dyn Cpu>, Beginning)>,
+        begin: Vec<(usize, u64)>,
+        restored: bool,
+    ) -> Result<Self, Error> {
+        let mut machine = Self { guest: Arc::new(guest), begin, host, restored, threads: Vec::new() };
         machine.spawn("ticker", |guest| {
             enter_jail(guest, &policies::TICKER, ticker::run);
             None
         })?;
-        for (index, cpu) in processors.into_iter().enumerate() {
-            let start = CpuStart {
-                entry: if index == 0 { header.boot_entry } else { header.secondary_entry },
-                stack: 0,
-                argument: index as u64,
-                root,
-                syscall_entry: header.syscall_probe,
-            };
+        for (index, (cpu, beginning)) in processors.into_iter().enumerate() {
             machine.spawn(&format!("vcpu{index}"), move |guest| {
                 let mut cpu = cpu;
-                run_processor(guest, index, cpu.as_mut(), start);
+                run_processor(guest, index, cpu.as_mut(), beginning);
                 Some(cpu)
             })?;
         }
@@ -114,9 +185,26 @@ impl Machine {
         Ok(())
     }
 
-    /// Lets the boot processor go.
+    /// Lets the guest go.
     pub fn run(&self) {
-        self.guest.cpus[0].start(self.boot_stack);
+        if self.restored {
+            self.guest.mark_started();
+        }
+        for (index, stack) in &self.begin {
+            self.guest.cpus[*index].start(*stack);
+        }
+    }
+
+    /// Saves the guest into `file`, an empty memory file that is as long as the snapshot. It goes on then, or ends there
+    /// and then with `stop`.
+    pub fn save(&self, file: BorrowedFd<'_>, stop: bool) -> Result<Written, SnapshotError> {
+        self.guest.at_rest(|rest| {
+            let written = snapshot::write(file, &self.guest, &self.host, rest)?;
+            if stop {
+                self.guest.stop();
+            }
+            Ok(written)
+        })?
     }
 
     pub fn guest(&self) -> &Guest {
@@ -149,6 +237,35 @@ fn ram_len(spec: &Specification) -> Result<u64, Error> {
     }
 }
 
+/// How processor `index` begins, but for its stack.
+fn start(header: &LibosHeader, index: usize, root: u64) -> CpuStart {
+    CpuStart {
+        entry: if index == 0 { header.boot_entry } else { header.secondary_entry },
+        stack: 0,
+        argument: index as u64,
+        root,
+        syscall_entry: header.syscall_probe,
+    }
+}
+
+/// What a clone must know that its original could not.
+fn tell_restored(memory: &GuestMemory, clock: &GuestClock) -> Result<(), Error> {
+    let random = |bytes: &mut [u8]| getrandom(bytes, GetRandomFlags::empty()).map_err(BootError::Random);
+    let (mut seed, mut generation) = ([0; 32], [0; 8]);
+    random(&mut seed)?;
+    random(&mut generation)?;
+    let reading = clock.reading();
+    let info = ResumeInfo {
+        clock_tsc: reading.tsc,
+        clock_monotonic_ns: reading.monotonic_ns,
+        clock_realtime_ns: reading.realtime_ns,
+        tsc_hz: clock.tsc_hz(),
+        seed,
+        generation: u64::from_le_bytes(generation).max(1),
+    };
+    Ok(memory.write(Gpa(RESUME_INFO), &info).map_err(BootError::from)?)
+}
+
 /// Writes everything that the guest finds in its RAM.
 fn fill(memory: &GuestMemory, libos: &File, parts: &Parts<'_>) -> Result<(LibosHeader, Prepared), Error> {
     let loaded = loader::load(libos, memory)?;
@@ -177,11 +294,18 @@ fn build(
 }
 
 /// A processor's thread: sets it up, locks itself in, runs it, reports how the guest ended.
-fn run_processor(guest: &Guest, index: usize, cpu: &mut dyn Cpu, mut start: CpuStart) {
+fn run_processor(guest: &Guest, index: usize, cpu: &mut dyn Cpu, beginning: Beginning) {
     let Some(stack) = guest.wait_for_start(index) else { return guest.watcher.ended(Outcome::Stopped) };
-    start.stack = stack;
-    match cpu.attach().and_then(|()| cpu.set_start(&start)) {
-        Ok(()) => enter_jail(guest, &policies::VCPU, |guest| guest.watcher.ended(run_guest(guest, index, cpu))),
+    let begun = cpu.attach().and_then(|()| match beginning {
+        Beginning::First(start) => cpu.set_start(&CpuStart { stack, ..start }),
+        Beginning::Saved(saved) => cpu.restore(&saved),
+    });
+    match begun {
+        Ok(()) => enter_jail(guest, &policies::VCPU, |guest| {
+            let outcome = run_guest(guest, index, cpu);
+            guest.parking.end();
+            guest.watcher.ended(outcome);
+        }),
         Err(error) => guest.watcher.ended(Outcome::Fault { reason: error.to_string(), report: String::new() }),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `kvm` is the product. A second tender, which runs the library OS in a plain process, has the same shape.
 use crate::memory::Mapping;
+use kasoku_abi::snapshot::SavedCpu;
 use rustix::io::Errno;
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -65,6 +66,10 @@ pub trait Cpu: Send {
     fn set_start(&mut self, start: &CpuStart) -> Result<(), TenderError>;
     /// Where `syscall` leads from now on, and which flags it clears.
     fn set_syscall_entry(&mut self, entry: u64, flag_mask: u64) -> Result<(), TenderError>;
+    /// The state behind the hypercall that [`Cpu::run`] has just returned with; nothing of the guest runs.
+    fn save(&mut self) -> Result<SavedCpu, TenderError>;
+    /// Continues where another processor of the same number was saved.
+    fn restore(&mut self, saved: &SavedCpu) -> Result<(), TenderError>;
     fn registers(&mut self) -> Result<Registers, TenderError>;
     /// (rip, rsp, rflags) after an [`Exit::Interrupted`]; cheap. `None` while an exception waits to be delivered: it belongs
     /// to the instruction at rip, so the processor must not be sent elsewhere.
@@ -81,6 +86,8 @@ pub trait Tender {
     fn map(&mut self, slot: MemorySlot) -> Result<(), TenderError>;
     /// A write to `port` signals `event` and does not stop the processor.
     fn add_doorbell(&mut self, port: u16, event: BorrowedFd<'_>) -> Result<(), TenderError>;
+    /// What the host's processor offers to a guest, to be compared: a guest goes on only where it finds the same.
+    fn features(&self) -> [u32; 32];
     fn create_cpu(&mut self, index: usize) -> Result<Box<dyn Cpu>, TenderError>;
 }
 

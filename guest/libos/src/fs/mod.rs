@@ -14,6 +14,7 @@ pub mod directory;
 pub mod entry;
 pub mod erofs;
 pub mod file;
+pub mod generation;
 pub mod host;
 pub mod locks;
 pub mod lower;

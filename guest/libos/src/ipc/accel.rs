@@ -13,7 +13,7 @@ use crate::user::{Reader, Writer};
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use kasoku_abi::Gpa;
 use kasoku_abi::accel::session::{MEMORY_MIN, OFFSET_BROKER_STATE, STATE_CLOSED, STATE_LOST};
 use kasoku_abi::layout::PAGE;
@@ -30,9 +30,18 @@ pub struct Accelerator {
     seen: AtomicU64,
 }
 
+/// A snapshot of the guest would have to hold the session too, once there was one.
+static OPENED: AtomicBool = AtomicBool::new(false);
+
+/// Whether any program has opened an accelerator.
+pub fn was_opened() -> bool {
+    OPENED.load(Ordering::Relaxed)
+}
+
 /// `open` of device `number`; ENXIO where this instance holds no such lease.
 pub fn open(number: usize) -> Result<Arc<dyn File>> {
     let region = region::accelerators().get(number).ok_or(Errno::ENXIO)?;
+    OPENED.store(true, Ordering::Relaxed);
     let seen = AtomicU64::new(region.wakes());
     region.watch();
     Ok(Arc::new(Accelerator { region, number, seen }))

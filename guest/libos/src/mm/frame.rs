@@ -192,8 +192,22 @@ impl Memory {
         Ok(gpa)
     }
 
+    /// Zeroes what is free: nothing of it is left in memory, nor in a snapshot.
+    pub fn scrub(&self) {
+        let mut chunks = self.chunks.lock();
+        for (index, chunk) in chunks.chunks.iter_mut().enumerate() {
+            for word in 0..WORDS {
+                let stale = chunk.free[word] & chunk.dirty[word];
+                for bit in (0..64).filter(|bit| stale >> bit & 1 == 1) {
+                    self.zero(Gpa((index * CHUNK_FRAMES + word * 64 + bit) as u64 * PAGE));
+                }
+                chunk.dirty[word] &= !stale;
+            }
+        }
+    }
+
     fn zero(&self, gpa: Gpa) {
-        // SAFETY: the frame was just taken, so nobody else has it, and RAM is mapped in the direct map.
+        // SAFETY: the frame was just taken, or is free and stays so under the lock: nobody else has it, and RAM is mapped in the direct map.
         unsafe { core::ptr::write_bytes(self.pointer(gpa), 0, PAGE as usize) };
     }
 
@@ -345,6 +359,22 @@ pub(crate) mod tests {
             let mut bytes = [1; 4096];
             frame.read(0, &mut bytes);
             assert!(bytes.iter().all(|b| *b == 0));
+        }
+    }
+
+    #[test]
+    fn what_is_free_can_be_scrubbed() {
+        let memory = test_memory();
+        let frame = Frame::zeroed().unwrap();
+        frame.write(0, b"secret");
+        let gpa = frame.gpa();
+        drop(frame);
+        memory.scrub();
+        let chunks = memory.chunks.lock();
+        let (chunk, index) = (gpa.0 / LARGE_PAGE, (gpa.0 / PAGE) as usize % CHUNK_FRAMES);
+        if chunks.chunks[chunk as usize].free[index / 64] >> (index % 64) & 1 == 1 {
+            // SAFETY: the frame is free, and stays so under the lock.
+            assert_eq!(unsafe { memory.pointer(gpa).cast::<[u8; 6]>().read() }, [0; 6]);
         }
     }
 

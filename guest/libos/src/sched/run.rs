@@ -9,7 +9,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
-use kasoku_abi::cpu::{PENDING_CHANNEL, PENDING_REGION, PENDING_SIGNALS};
+use kasoku_abi::cpu::{PENDING_CHANNEL, PENDING_REGION, PENDING_SIGNALS, PENDING_SNAPSHOT};
 use kasoku_abi::hypercall::WAIT;
 
 static READY: Mutex<VecDeque<Arc<Thread>>> = Mutex::new(VecDeque::new());
@@ -156,6 +156,9 @@ pub fn handle_events() -> u64 {
     let pending = cpu::take_pending();
     if pending == 0 {
         return 0;
+    }
+    if pending & PENDING_SNAPSHOT != 0 {
+        crate::snapshot::rest();
     }
     if pending & PENDING_SIGNALS != 0 {
         crate::signal::from_outside(cpu::take_signals());

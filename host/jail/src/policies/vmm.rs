@@ -11,7 +11,9 @@ const INTERRUPT: u32 = 34;
 const KVM_RUN: u32 = 0xae80;
 const KVM_GET_REGS: u32 = 0x8090_ae81;
 const KVM_GET_SREGS: u32 = 0x8138_ae83;
+const KVM_GET_MSRS: u32 = 0xc008_ae88;
 const KVM_SET_MSRS: u32 = 0x4008_ae89;
+const KVM_GET_XSAVE: u32 = 0x9000_aea4;
 const TCGETS: u32 = 0x5401;
 const TCSETS: u32 = 0x5402;
 const TIOCGWINSZ: u32 = 0x5413;
@@ -23,8 +25,18 @@ pub const VCPU: Policy = Policy {
         allow_values(
             libc::SYS_ioctl,
             1,
-            &[KVM_RUN, KVM_GET_REGS, KVM_GET_SREGS, KVM_SET_MSRS, TCGETS, TCSETS, TIOCGWINSZ],
-            "run the guest, report a fault, set the system-call entry; a terminal channel's settings",
+            &[
+                KVM_RUN,
+                KVM_GET_REGS,
+                KVM_GET_SREGS,
+                KVM_GET_MSRS,
+                KVM_SET_MSRS,
+                KVM_GET_XSAVE,
+                TCGETS,
+                TCSETS,
+                TIOCGWINSZ,
+            ],
+            "run the guest, report a fault, save it, set the system-call entry; a terminal channel's settings",
         ),
         POLL,
         READ,
@@ -87,6 +99,7 @@ pub const CONTROL: Policy = Policy {
         allow(libc::SYS_wait4, "companions are waited for"),
         allow(libc::SYS_waitid, "companions are waited for"),
         allow(libc::SYS_getrusage, "memory statistics"),
+        allow(libc::SYS_pwrite64, "a snapshot, into a memory file that came with the request"),
         allow_values(libc::SYS_ioctl, 1, &[TCGETS, TCSETS], "the terminal's settings are restored at the end"),
         allow_values(libc::SYS_tgkill, 2, &[INTERRUPT], "interrupt a processor's thread"),
         allow(libc::SYS_clock_gettime, "clocks, where the vDSO cannot read them"),

@@ -2,7 +2,7 @@
 use crate::config::{MountPoint, Program};
 use crate::error::Error;
 use crate::guest::Watcher;
-use crate::machine::Specification;
+use crate::machine::{Restoration, Specification};
 use crate::regions::{RegionFds, RegionKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ const VERSION: u32 = 1;
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum FromAgent {
     Boot(Box<Boot>),
+    /// Instead of `boot`: go on from a snapshot.
+    Restore(Box<Restore>),
     /// Ends the guest now.
     Stop,
     /// A signal for the guest's first program.
@@ -22,6 +24,11 @@ pub enum FromAgent {
         number: i32,
     },
     Stats,
+    /// Save the guest into the last descriptor that came, a memory file as long as the snapshot; with `stop`, end it then.
+    Snapshot {
+        #[serde(default)]
+        stop: bool,
+    },
 }
 
 /// What to run. Numbers named `fd`, `memory` and so on are indices into the descriptors that came with the message.
@@ -43,6 +50,17 @@ pub struct Boot {
     pub hostname: String,
     #[serde(default)]
     pub strace: bool,
+}
+
+/// What to go on from, and what the guest is bound to: as in [`Boot`].
+#[derive(Debug, Deserialize)]
+pub struct Restore {
+    pub version: u32,
+    pub snapshot: usize,
+    pub layers: Vec<LayerIndex>,
+    pub channels: BTreeMap<String, usize>,
+    #[serde(default)]
+    pub regions: Vec<RegionIndices>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -87,6 +105,14 @@ pub enum ToAgent {
         peak_memory_mib: f64,
         idle_ns: u64,
     },
+    /// The guest has been saved.
+    Snapshot {
+        pages: u64,
+    },
+    /// It could not be saved, and goes on.
+    Unsaved {
+        reason: String,
+    },
     /// Wait status of the program.
     Exited {
         status: u32,
@@ -108,6 +134,60 @@ pub enum FaultKind {
     Vmm,
     /// It never started.
     Boot,
+    /// The snapshot cannot be used: make another.
+    Snapshot,
+}
+
+/// What every guest is bound to, made of a message's indices.
+struct Bindings {
+    layers: Vec<(OwnedFd, u64)>,
+    channels: Vec<(usize, OwnedFd)>,
+    regions: Vec<RegionFds>,
+}
+
+/// A descriptor may be named twice (standard output that is standard error too), so each part gets a copy.
+fn descriptor(descriptors: &[OwnedFd], what: &str, index: usize) -> Result<OwnedFd, Error> {
+    let fd = descriptors
+        .get(index)
+        .ok_or_else(|| Error::Request(format!("{what} names descriptor {index} of {}", descriptors.len())))?;
+    fd.try_clone().map_err(|e| Error::Request(format!("{what}: {e}")))
+}
+
+fn check_version(version: u32) -> Result<(), Error> {
+    if version == VERSION {
+        return Ok(());
+    }
+    Err(Error::Request(format!("the agent speaks version {version} of the protocol, this VMM {VERSION}")))
+}
+
+impl Bindings {
+    fn new(
+        descriptors: &[OwnedFd],
+        layers: &[LayerIndex],
+        channels: &BTreeMap<String, usize>,
+        regions: &[RegionIndices],
+    ) -> Result<Self, Error> {
+        let descriptor = |what: &str, index| descriptor(descriptors, what, index);
+        let layers = layers.iter().map(|layer| Ok((descriptor("a layer", layer.fd)?, layer.size)));
+        let channels = channels.iter().map(|(number, &index)| {
+            let bad = |_| Error::Request(format!("{number:?} is not a channel number"));
+            Ok((number.parse().map_err(bad)?, descriptor("a channel", index)?))
+        });
+        let regions = regions.iter().map(|region| {
+            Ok(RegionFds {
+                kind: region.kind,
+                memory: descriptor("a region's memory", region.memory)?,
+                doorbell: descriptor("a region's doorbell", region.doorbell)?,
+                wake: descriptor("a region's wake-up", region.wake)?,
+                alive: region.alive.map(|index| descriptor("a region's companion", index)).transpose()?,
+            })
+        });
+        Ok(Self {
+            layers: layers.collect::<Result<_, Error>>()?,
+            channels: channels.collect::<Result<_, Error>>()?,
+            regions: regions.collect::<Result<_, Error>>()?,
+        })
+    }
 }
 
 impl Boot {
@@ -118,34 +198,8 @@ impl Boot {
         libos: File,
         watcher: Box<dyn Watcher>,
     ) -> Result<Specification, Error> {
-        if self.version != VERSION {
-            let message = format!("the agent speaks version {} of the protocol, this VMM {VERSION}", self.version);
-            return Err(Error::Request(message));
-        }
-        // A descriptor may be named twice (standard output that is standard error too), so each part gets a copy.
-        let descriptor = |what: &str, index: usize| -> Result<OwnedFd, Error> {
-            let fd = descriptors
-                .get(index)
-                .ok_or_else(|| Error::Request(format!("{what} names descriptor {index} of {}", descriptors.len())))?;
-            fd.try_clone().map_err(|e| Error::Request(format!("{what}: {e}")))
-        };
-        let layers = self.layers.iter().map(|layer| Ok((descriptor("a layer", layer.fd)?, layer.size)));
-        let layers = layers.collect::<Result<Vec<_>, Error>>()?;
-        let channels = self.channels.iter().map(|(number, &index)| {
-            let bad = |_| Error::Request(format!("{number:?} is not a channel number"));
-            Ok((number.parse().map_err(bad)?, descriptor("a channel", index)?))
-        });
-        let channels = channels.collect::<Result<Vec<_>, Error>>()?;
-        let regions = self.regions.iter().map(|region| {
-            Ok(RegionFds {
-                kind: region.kind,
-                memory: descriptor("a region's memory", region.memory)?,
-                doorbell: descriptor("a region's doorbell", region.doorbell)?,
-                wake: descriptor("a region's wake-up", region.wake)?,
-                alive: region.alive.map(|index| descriptor("a region's companion", index)).transpose()?,
-            })
-        });
-        let regions = regions.collect::<Result<Vec<_>, Error>>()?;
+        check_version(self.version)?;
+        let parts = Bindings::new(&descriptors, &self.layers, &self.channels, &self.regions)?;
         for mount in &self.mounts {
             let region = usize::try_from(mount.region).ok().and_then(|index| self.regions.get(index));
             if region.is_none_or(|region| region.kind != RegionKind::Fs) {
@@ -158,7 +212,7 @@ impl Boot {
             cwd: self.cwd,
             hostname: self.hostname,
             mounts: self.mounts.into_iter().map(MountPoint::from).collect(),
-            root_layers: layers.len() as u32,
+            root_layers: parts.layers.len() as u32,
             strace: self.strace,
             credentials: (0, 0),
         };
@@ -166,10 +220,31 @@ impl Boot {
             memory_mib: self.memory_mib,
             cpus: self.vcpus,
             libos,
-            layers,
-            channels,
-            regions,
+            layers: parts.layers,
+            channels: parts.channels,
+            regions: parts.regions,
             program,
+            watcher,
+        })
+    }
+}
+
+impl Restore {
+    /// Checks the message and gives each of its parts the descriptor that it names.
+    pub fn into_restoration(
+        self,
+        descriptors: Vec<OwnedFd>,
+        libos: File,
+        watcher: Box<dyn Watcher>,
+    ) -> Result<Restoration, Error> {
+        check_version(self.version)?;
+        let parts = Bindings::new(&descriptors, &self.layers, &self.channels, &self.regions)?;
+        Ok(Restoration {
+            snapshot: descriptor(&descriptors, "the snapshot", self.snapshot)?,
+            libos,
+            layers: parts.layers,
+            channels: parts.channels,
+            regions: parts.regions,
             watcher,
         })
     }

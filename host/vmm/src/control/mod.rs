@@ -1,12 +1,13 @@
 //! `kasoku-vmm`: the same machine as `kasoku exec`, driven by a node agent over a socket.
 //!
-//! The agent sends `boot` with the guest's descriptors, and may then send `signal`, `stats` and `stop`; the VMM sends
-//! `started`, `console`, `stats` and, last, `exited` or `fault`. It ends when the guest or the socket does.
+//! The agent sends `boot` or `restore` with the guest's descriptors, and may then send `signal`, `stats`, `snapshot` and
+//! `stop`; the VMM sends `started`, `console`, `stats`, `snapshot` or `unsaved` and, last, `exited` or `fault`. It ends when
+//! the guest or the socket does.
 mod frames;
 mod messages;
 
 pub use frames::{FrameError, FrameReader, MAX_FRAME, encode};
-pub use messages::{Boot, FaultKind, FromAgent, RegionIndices, ToAgent};
+pub use messages::{Boot, FaultKind, FromAgent, RegionIndices, Restore, ToAgent};
 
 use crate::error::Error;
 use crate::events::{Event, Events};
@@ -48,7 +49,11 @@ pub fn run(socket: OwnedFd, native: &NativeFiles) {
         Ok(outcome) => farewell(outcome),
         Err(SessionError::Closed) => return,
         Err(error) => {
-            let kind = if matches!(error, SessionError::Boot(_)) { FaultKind::Boot } else { FaultKind::Vmm };
+            let kind = match &error {
+                SessionError::Boot(Error::Snapshot(_)) => FaultKind::Snapshot,
+                SessionError::Boot(_) => FaultKind::Boot,
+                _ => FaultKind::Vmm,
+            };
             ToAgent::Fault { kind, message: error.to_string(), report: String::new() }
         }
     };
@@ -84,14 +89,21 @@ impl Session {
         // While the agent gathers what the guest consists of.
         let mut tender = KvmTender::new().map_err(Error::from)?;
         self.timings.mark("vm");
-        let boot = match self.receive()? {
-            FromAgent::Boot(boot) => boot,
-            _ => return Err(SessionError::Protocol("the first message is not `boot`".to_owned())),
-        };
+        let first = self.receive()?;
         let watcher = Box::new(QueueWatcher { events: events.clone() });
-        let spec = boot.into_specification(self.reader.take_descriptors(), libos, watcher)?;
+        let descriptors = self.reader.take_descriptors();
         self.timings.mark("boot_message");
-        let machine = Machine::new(&mut tender, spec, &mut self.timings)?;
+        let machine = match first {
+            FromAgent::Boot(boot) => {
+                let spec = boot.into_specification(descriptors, libos, watcher)?;
+                Machine::new(&mut tender, spec, &mut self.timings)?
+            }
+            FromAgent::Restore(restore) => {
+                let spec = restore.into_restoration(descriptors, libos, watcher)?;
+                Machine::restore(&mut tender, spec, &mut self.timings)?
+            }
+            _ => return Err(SessionError::Protocol("the first message is neither `boot` nor `restore`".to_owned())),
+        };
         drop(tender);
         sys::forbid_dumps().map_err(|e| platform("cannot protect this process", &e))?;
         kasoku_jail::apply(&CONTROL).map_err(|e| platform("jail", &e))?;
@@ -140,7 +152,18 @@ impl Session {
 
     fn act(&mut self, machine: &Machine, message: FromAgent) -> Result<(), SessionError> {
         match message {
-            FromAgent::Boot(_) => Err(SessionError::Protocol("a second `boot`".to_owned())),
+            FromAgent::Boot(_) | FromAgent::Restore(_) => {
+                Err(SessionError::Protocol("a second `boot` or `restore`".to_owned()))
+            }
+            FromAgent::Snapshot { stop } => {
+                let Some(file) = self.reader.take_descriptors().pop() else {
+                    return Err(SessionError::Protocol("`snapshot` came without a descriptor".to_owned()));
+                };
+                match machine.save(file.as_fd(), stop) {
+                    Ok(written) => self.send(&ToAgent::Snapshot { pages: written.pages }),
+                    Err(error) => self.send(&ToAgent::Unsaved { reason: error.to_string() }),
+                }
+            }
             FromAgent::Stop => {
                 machine.guest().stop();
                 Ok(())

@@ -2,6 +2,7 @@
 use super::{Answer, Call, DONE};
 use crate::outcome::Outcome;
 use kasoku_abi::cpu::PENDING_KICK;
+use kasoku_abi::hypercall::RESUMED_SAME;
 use rustix::io::Errno;
 
 /// Exit status as `wait` encodes it: a status in bits 8 to 15, or a signal number in the low seven.
@@ -27,6 +28,17 @@ pub fn set_syscall_entry(call: &mut Call<'_>) -> Result<Answer, Errno> {
     call.processor.set_syscall_entry(entry, flag_mask).map_err(|_| Errno::INVAL)?;
     call.guest.mark_started();
     Ok(DONE)
+}
+
+/// The processor comes to rest until the guest has been saved. A guest that asks unasked goes on at once.
+pub fn snapshot(call: &mut Call<'_>) -> Result<Answer, Errno> {
+    let parking = &call.guest.parking;
+    if !parking.is_wanted() {
+        return Err(Errno::AGAIN);
+    }
+    let saved = call.processor.save().map_err(|_| Errno::IO)?;
+    parking.rest(call.cpu, call.args[0], saved);
+    Ok(Answer::Value(RESUMED_SAME as i64))
 }
 
 pub fn region_call(call: &mut Call<'_>) -> Result<Answer, Errno> {

@@ -37,7 +37,7 @@ struct Entry {
     handler: Handler,
 }
 
-const TABLE: [Entry; 15] = [
+const TABLE: [Entry; 16] = [
     Entry { number: number::EXIT, handler: control::exit },
     Entry { number: number::PANIC, handler: console::panic },
     Entry { number: number::CONSOLE, handler: console::console },
@@ -53,6 +53,7 @@ const TABLE: [Entry; 15] = [
     Entry { number: number::KICK_CPU, handler: control::kick_cpu },
     Entry { number: number::CHANNEL_SEEK, handler: channel::seek },
     Entry { number: number::CHANNEL_CTL, handler: channel::control },
+    Entry { number: number::SNAPSHOT, handler: control::snapshot },
 ];
 
 /// Serves hypercall `number` of processor `cpu`; the outcome when the guest ends with it.

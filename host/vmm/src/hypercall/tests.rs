@@ -10,6 +10,7 @@ use kasoku_abi::Gpa;
 use kasoku_abi::boot::LibosHeader;
 use kasoku_abi::cpu::{PENDING_CHANNEL, PENDING_KICK, PENDING_REGION, PENDING_SIGNALS};
 use kasoku_abi::layout::LARGE_PAGE;
+use kasoku_abi::snapshot::SavedCpu;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::pipe::pipe;
@@ -44,6 +45,12 @@ impl Cpu for FakeCpu {
             return Err(TenderError::refused("set the system-call entry", libc::EINVAL));
         }
         self.entry = Some((entry, flag_mask));
+        Ok(())
+    }
+    fn save(&mut self) -> Result<SavedCpu, TenderError> {
+        Ok(SavedCpu::new_zeroed())
+    }
+    fn restore(&mut self, _: &SavedCpu) -> Result<(), TenderError> {
         Ok(())
     }
     fn registers(&mut self) -> Result<Registers, TenderError> {
@@ -127,7 +134,7 @@ const BAD_RANGES: [(u64, u64); 7] =
 
 #[test]
 fn numbers_that_do_not_exist() {
-    for number in [0, 16, 1000, u32::MAX] {
+    for number in [0, 17, 1000, u32::MAX] {
         assert_eq!(bench().call(number, &[]), -i64::from(libc::ENOSYS));
     }
 }
@@ -159,6 +166,13 @@ fn console_takes_any_bytes_from_ram_only() {
         assert_eq!(bench.call(number::CONSOLE, &[gpa, len]), -i64::from(libc::EFAULT));
     }
     assert_eq!(bench.call(number::CONSOLE, &[0x9000, 1 << 20]), -i64::from(libc::EMSGSIZE));
+}
+
+#[test]
+fn a_snapshot_that_nobody_wants_is_not_taken() {
+    for flags in [0, 1, u64::MAX] {
+        assert_eq!(bench().call(number::SNAPSHOT, &[flags]), -i64::from(libc::EAGAIN));
+    }
 }
 
 #[test]

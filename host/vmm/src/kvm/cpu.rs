@@ -1,10 +1,11 @@
 //! One KVM virtual processor.
 use super::cpuid::HostCpu;
 use super::kick::Kicker;
-use super::state;
+use super::{saved, state};
 use crate::memory::Mapping;
 use crate::tender::{Cpu, CpuStart, Exit, Kick, Registers, TenderError};
 use kasoku_abi::hypercall::HYPERCALL_PORT;
+use kasoku_abi::snapshot::SavedCpu;
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
 use std::sync::Arc;
 
@@ -86,6 +87,26 @@ impl Cpu for KvmCpu {
 
     fn set_syscall_entry(&mut self, entry: u64, flag_mask: u64) -> Result<(), TenderError> {
         self.set_msrs(&state::syscall_msrs(entry, flag_mask))
+    }
+
+    fn save(&mut self) -> Result<SavedCpu, TenderError> {
+        // KVM finishes an `out` when the processor runs again: it does that, and comes back before the next instruction.
+        self.fd.set_kvm_immediate_exit(1);
+        let finished = match self.fd.run() {
+            Ok(VcpuExit::Intr) => true,
+            Err(e) => e.errno() == libc::EINTR,
+            Ok(_) => false,
+        };
+        self.fd.set_kvm_immediate_exit(0);
+        if !finished {
+            return Err(TenderError::refused("finish a hypercall", libc::EINVAL));
+        }
+        saved::save(&self.fd)
+    }
+
+    fn restore(&mut self, cpu: &SavedCpu) -> Result<(), TenderError> {
+        saved::restore(&self.fd, self.index, self.busy_tss, cpu)?;
+        self.set_syscall_entry(cpu.syscall_entry, cpu.syscall_flags)
     }
 
     fn registers(&mut self) -> Result<Registers, TenderError> {

@@ -34,6 +34,33 @@ impl HostCpu {
         cpuid
     }
 
+    /// What a guest may have found and made use of. Leaves and registers that differ from core to core (APIC numbers, sizes of
+    /// what is enabled) are left out.
+    pub fn features(&self) -> [u32; 32] {
+        const EAX: usize = 0;
+        const EBX: usize = 1;
+        const ECX: usize = 2;
+        const EDX: usize = 3;
+        /// Leaf, sub-leaf, registers.
+        const PARTS: [(u32, u32, &[usize]); 9] = [
+            (0, 0, &[EBX, ECX, EDX]),
+            (1, 0, &[EAX, ECX, EDX]),
+            (7, 0, &[EBX, ECX, EDX]),
+            (7, 1, &[EAX, EBX, EDX]),
+            (0xd, 0, &[EAX, EDX]),
+            (0xd, 1, &[EAX]),
+            (0x4000_0000, 0, &[EBX, ECX, EDX]),
+            (0x8000_0001, 0, &[ECX, EDX]),
+            (0x8000_0008, 0, &[EBX]),
+        ];
+        let mut words = PARTS.iter().flat_map(|(leaf, index, registers)| {
+            let entry = self.cpuid.as_slice().iter().find(|entry| (entry.function, entry.index) == (*leaf, *index));
+            let values = entry.map_or([0; 4], |entry| [entry.eax, entry.ebx, entry.ecx, entry.edx]);
+            registers.iter().map(move |register| values[*register])
+        });
+        std::array::from_fn(|_| words.next().unwrap_or(0))
+    }
+
     /// Extended states that host and KVM support.
     pub fn xcr0(&self) -> u64 {
         let supported = self

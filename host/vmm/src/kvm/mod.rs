@@ -2,6 +2,7 @@
 mod cpu;
 mod cpuid;
 mod kick;
+mod saved;
 mod state;
 mod vm;
 

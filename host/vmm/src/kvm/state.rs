@@ -8,8 +8,8 @@ use kasoku_abi::layout::{
 use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs};
 
 const MSR_STAR: u32 = 0xc000_0081;
-const MSR_LSTAR: u32 = 0xc000_0082;
-const MSR_SFMASK: u32 = 0xc000_0084;
+pub const MSR_LSTAR: u32 = 0xc000_0082;
+pub const MSR_SFMASK: u32 = 0xc000_0084;
 
 /// Reserved bit 1 and IF. Ring 3 sees IF set on software KVM whatever is asked for; no interrupt controller exists.
 const RFLAGS: u64 = 0x202;

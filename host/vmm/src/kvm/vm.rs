@@ -74,6 +74,10 @@ impl Tender for KvmTender {
             .map_err(|e| refused(e.errno()))
     }
 
+    fn features(&self) -> [u32; 32] {
+        self.host.features()
+    }
+
     fn create_cpu(&mut self, index: usize) -> Result<Box<dyn Cpu>, TenderError> {
         let fd = self
             .vm

@@ -38,6 +38,11 @@ impl GuestMemory {
         Ok(Self { ram: Arc::new(Mapping::anonymous(len)?) })
     }
 
+    /// The RAM of a saved guest: `len` bytes of the file from `offset` on. Whatever this guest writes stays its own.
+    pub fn copy_on_write(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<Self, MappingError> {
+        Ok(Self { ram: Arc::new(Mapping::copy_on_write(file, offset, len)?) })
+    }
+
     pub fn ram(&self) -> &Arc<Mapping> {
         &self.ram
     }
@@ -106,6 +111,12 @@ impl<'a> GuestSlice<'a> {
         unsafe { self.base.as_ptr().copy_from_nonoverlapping(source.as_ptr(), len) };
     }
 
+    /// Whether all bytes are zero.
+    pub fn is_zero(&self) -> bool {
+        // SAFETY: as in `copy_to`; nothing but the answer is made of the bytes, and any answer is acceptable if they change.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }.iter().all(|byte| *byte == 0)
+    }
+
     pub fn to_vec(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.len];
         self.copy_to(&mut bytes);
@@ -128,6 +139,12 @@ impl<'a> GuestSlice<'a> {
     pub fn write_to(&self, fd: BorrowedFd<'_>) -> Result<usize, Errno> {
         // SAFETY: the kernel reads at most `len` bytes of guest RAM, which lives as long as 'a.
         check(unsafe { libc::write(fd.as_raw_fd(), self.base.as_ptr().cast(), self.len) })
+    }
+
+    /// `pwrite(fd)` straight from guest memory.
+    pub fn write_at(&self, fd: BorrowedFd<'_>, offset: u64) -> Result<usize, Errno> {
+        // SAFETY: as in `write_to`.
+        check(unsafe { libc::pwrite(fd.as_raw_fd(), self.base.as_ptr().cast(), self.len, offset as libc::off_t) })
     }
 
     /// `recv(fd)` that never blocks.

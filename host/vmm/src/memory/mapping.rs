@@ -39,17 +39,23 @@ impl Mapping {
 
     /// The first `len` bytes of `file`, not writable from here either: the second of a layer's two protections.
     pub fn read_only_file(file: BorrowedFd<'_>, len: u64) -> Result<Self, MappingError> {
-        Self::file("a read-only layer", file, len, ProtFlags::READ, MapFlags::PRIVATE)
+        Self::file("a read-only layer", file, 0, len, ProtFlags::READ, MapFlags::PRIVATE)
     }
 
     /// The first `len` bytes of a memory file that another process maps too.
     pub fn shared_file(file: BorrowedFd<'_>, len: u64) -> Result<Self, MappingError> {
-        Self::file("a shared region", file, len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)
+        Self::file("a shared region", file, 0, len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)
+    }
+
+    /// `len` bytes of a file that nobody changes any more, from `offset` on: what is written stays in this mapping.
+    pub fn copy_on_write(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<Self, MappingError> {
+        Self::file("a snapshot", file, offset, len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
     }
 
     fn file(
         what: &'static str,
         file: BorrowedFd<'_>,
+        offset: u64,
         len: u64,
         protection: ProtFlags,
         flags: MapFlags,
@@ -60,7 +66,7 @@ impl Mapping {
         let file_len = len.next_multiple_of(PAGE) as usize;
         // SAFETY: the range lies inside the reservation that `mapping` owns and that nobody has a reference to yet.
         let mapped =
-            unsafe { mmap(mapping.base.as_ptr().cast(), file_len, protection, flags | MapFlags::FIXED, file, 0) };
+            unsafe { mmap(mapping.base.as_ptr().cast(), file_len, protection, flags | MapFlags::FIXED, file, offset) };
         mapped.map_err(|errno| MappingError { what, len, source: errno.into() })?;
         mapping.advise_large_pages();
         Ok(mapping)

@@ -1,6 +1,7 @@
 //! Contents of host files: fetched in large pieces into frames.
 use super::Window;
 use crate::errno::{Errno, Result};
+use crate::fs::generation;
 use crate::fs::lower::Fetch;
 use crate::mm::frame::Frame;
 use crate::sync::Mutex;
@@ -16,7 +17,24 @@ pub struct HostBytes {
     root: u32,
     path: Box<[u8]>,
     /// The proxy's handle, while more of the file may be wanted.
-    handle: Mutex<Option<u64>>,
+    handle: Mutex<Option<Handle>>,
+}
+
+/// What a proxy calls an open file. A restored guest has another proxy, which knows nothing of it.
+#[derive(Clone, Copy)]
+struct Handle {
+    value: u64,
+    clones: u64,
+}
+
+impl Handle {
+    fn new(value: u64) -> Handle {
+        Handle { value, clones: generation::clones() }
+    }
+
+    fn is_current(&self) -> bool {
+        self.clones == generation::clones()
+    }
 }
 
 impl HostBytes {
@@ -34,18 +52,18 @@ impl HostBytes {
         let (frames, handle) =
             self.window.request(request, &self.path, |reply, data| Ok((to_frames(data, len)?, reply.value)))?;
         if handle != 0 {
-            *self.handle.lock() = Some(handle);
+            *self.handle.lock() = Some(Handle::new(handle));
         }
         Ok(frames)
     }
 
     fn opened(&self) -> Result<u64> {
         let mut handle = self.handle.lock();
-        if let Some(handle) = *handle {
-            return Ok(handle);
+        if let Some(handle) = handle.filter(Handle::is_current) {
+            return Ok(handle.value);
         }
         let fresh = self.window.request(self.request(wire::OPEN), &self.path, |reply, _| Ok(reply.value))?;
-        *handle = Some(fresh);
+        *handle = Some(Handle::new(fresh));
         Ok(fresh)
     }
 }
@@ -63,8 +81,8 @@ impl Fetch for HostBytes {
 
 impl Drop for HostBytes {
     fn drop(&mut self) {
-        if let Some(handle) = self.handle.lock().take() {
-            let request = wire::Request { handle, ..self.request(wire::CLOSE) };
+        if let Some(handle) = self.handle.lock().take().filter(Handle::is_current) {
+            let request = wire::Request { handle: handle.value, ..self.request(wire::CLOSE) };
             // A proxy that cannot close a handle has died, and its handles with it.
             let _ = self.window.request(request, b"", |_, _| Ok(()));
         }

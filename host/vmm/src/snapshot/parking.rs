@@ -1,0 +1,148 @@
+//! Where the processors of a guest wait while it is saved.
+use super::{REST_TIMEOUT, SnapshotError};
+use kasoku_abi::hypercall::SNAPSHOT_ACCELERATOR;
+use kasoku_abi::snapshot::SavedCpu;
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Instant;
+
+/// A guest at rest: the state of each processor that had been started.
+pub type Rest = BTreeMap<usize, SavedCpu>;
+
+#[derive(Default)]
+struct State {
+    wanted: bool,
+    arrived: Rest,
+    flags: u64,
+    /// The guest runs no more, or is about to be stopped.
+    over: bool,
+}
+
+#[derive(Default)]
+pub struct Parking {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Parking {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic holds this lock")
+    }
+
+    /// Whether processors shall come to rest.
+    pub fn is_wanted(&self) -> bool {
+        self.state().wanted
+    }
+
+    /// Brings a processor to rest until [`Parking::release`]. Called by its thread.
+    pub fn rest(&self, cpu: usize, flags: u64, saved: SavedCpu) {
+        let mut state = self.state();
+        if !state.wanted {
+            return;
+        }
+        state.arrived.insert(cpu, saved);
+        state.flags |= flags;
+        self.changed.notify_all();
+        while state.wanted && !state.over {
+            state = self.changed.wait(state).expect("no panic holds this lock");
+        }
+    }
+
+    /// The guest has ended or will be stopped: nobody waits any more.
+    pub fn end(&self) {
+        self.state().over = true;
+        self.changed.notify_all();
+    }
+
+    /// Asks for rest (`ask` tells the processors) and waits until all that `started` counts have come to it. On success
+    /// they wait for [`Parking::release`].
+    pub fn gather(&self, ask: impl FnOnce(), started: impl Fn() -> usize) -> Result<Rest, SnapshotError> {
+        self.state().wanted = true;
+        ask();
+        let deadline = Instant::now() + REST_TIMEOUT;
+        let mut state = self.state();
+        let result = loop {
+            // A processor that starts another does so before it rests, so the count is final when all have arrived.
+            if state.over {
+                break Err(SnapshotError::Ended);
+            }
+            if state.arrived.len() == started() {
+                break if state.flags & SNAPSHOT_ACCELERATOR == 0 {
+                    Ok(std::mem::take(&mut state.arrived))
+                } else {
+                    Err(SnapshotError::Accelerator)
+                };
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break Err(SnapshotError::Restless);
+            }
+            state = self.changed.wait_timeout(state, left).expect("no panic holds this lock").0;
+        };
+        drop(state);
+        if result.is_err() {
+            self.release();
+        }
+        result
+    }
+
+    /// Lets the processors go on.
+    pub fn release(&self) {
+        let mut state = self.state();
+        state.wanted = false;
+        state.arrived.clear();
+        state.flags = 0;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use zerocopy::FromZeros;
+
+    fn cpu(rip: u64) -> SavedCpu {
+        SavedCpu { rip, ..SavedCpu::new_zeroed() }
+    }
+
+    #[test]
+    fn processors_wait_until_they_are_released() {
+        let parking = Arc::new(Parking::default());
+        let threads: Vec<_> = (0..3)
+            .map(|index| {
+                let parking = parking.clone();
+                std::thread::spawn(move || {
+                    while !parking.is_wanted() {
+                        std::thread::yield_now();
+                    }
+                    parking.rest(index, 0, cpu(index as u64));
+                })
+            })
+            .collect();
+        let rest = parking.gather(|| {}, || 3).unwrap();
+        assert_eq!(rest.values().map(|cpu| cpu.rip).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(threads.iter().all(|thread| !thread.is_finished()));
+        parking.release();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    #[test]
+    fn an_open_accelerator_and_an_end_are_reasons() {
+        let parking = Arc::new(Parking::default());
+        let resting = |flags| {
+            let parking = parking.clone();
+            std::thread::spawn(move || {
+                while !parking.is_wanted() {
+                    std::thread::yield_now();
+                }
+                parking.rest(0, flags, cpu(0));
+            })
+        };
+        let thread = resting(SNAPSHOT_ACCELERATOR);
+        assert!(matches!(parking.gather(|| {}, || 1), Err(SnapshotError::Accelerator)));
+        thread.join().unwrap();
+        parking.end();
+        assert!(matches!(parking.gather(|| {}, || 1), Err(SnapshotError::Ended)));
+    }
+}
