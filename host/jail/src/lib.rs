@@ -79,9 +79,26 @@ pub const fn allow_values(call: i64, index: u8, values: &'static [u32], reason: 
 
 /// Binds the calling thread, and those that it creates, to `policy`. There is no way back.
 pub fn apply(policy: &Policy) -> Result<(), JailError> {
-    let failed = |source| JailError::Filter { name: policy.name, source };
-    let program = compile(policy).map_err(|e| failed(e.into()))?;
-    apply_filter(&program).map_err(|e| failed(e.into()))
+    Filter::new(policy)?.apply()
+}
+
+/// A policy that is ready to be applied: compiling takes longer than applying, and one policy may hold for many threads.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    name: &'static str,
+    program: BpfProgram,
+}
+
+impl Filter {
+    pub fn new(policy: &Policy) -> Result<Self, JailError> {
+        let failed = |source: seccompiler::BackendError| JailError::Filter { name: policy.name, source: source.into() };
+        Ok(Self { name: policy.name, program: compile(policy).map_err(failed)? })
+    }
+
+    /// Binds the calling thread, and those that it creates, to the policy. There is no way back.
+    pub fn apply(&self) -> Result<(), JailError> {
+        apply_filter(&self.program).map_err(|e| JailError::Filter { name: self.name, source: e.into() })
+    }
 }
 
 /// Calls that fail with an errno instead of ending the process: foreign libraries try them and go on without.

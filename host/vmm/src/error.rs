@@ -28,6 +28,8 @@ pub enum Error {
     Layer { index: usize, reason: String },
     #[error("a standard stream or channel cannot be used: {0}")]
     Channels(io::Error),
+    #[error(transparent)]
+    Jail(#[from] kasoku_jail::JailError),
     #[error("cannot set up a thread: {0}")]
     Thread(io::Error),
 }

@@ -21,7 +21,7 @@ use kasoku_abi::cpu::PreemptFrame;
 use kasoku_abi::hypercall::{DOORBELL_PORT, RESUMED_FOLLOWER, RESUMED_LEADER};
 use kasoku_abi::layout::{BOOT_INFO, LARGE_PAGE, LAYERS, LIBOS_BASE, LIBOS_END, MAX_CPUS};
 use kasoku_abi::snapshot::{RAM, RESUME_INFO, ResumeInfo, SavedCpu};
-use kasoku_jail::{Policy, apply, policies};
+use kasoku_jail::{Filter, policies};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -55,6 +55,18 @@ pub struct Restoration {
     pub watcher: Box<dyn Watcher>,
 }
 
+/// The jails of a machine's threads, compiled: that can be done before anything is known of the guest.
+pub struct Jails {
+    ticker: Filter,
+    cpu: Arc<Filter>,
+}
+
+impl Jails {
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self { ticker: Filter::new(&policies::TICKER)?, cpu: Arc::new(Filter::new(&policies::VCPU)?) })
+    }
+}
+
 /// How a processor begins.
 enum Beginning {
     First(CpuStart),
@@ -76,7 +88,12 @@ pub struct Machine {
 impl Machine {
     /// Builds everything up to the first instruction. The caller then gives up what it does not need any more and calls
     /// [`Machine::run`].
-    pub fn new(tender: &mut dyn Tender, spec: Specification, timings: &mut Timings) -> Result<Self, Error> {
+    pub fn new(
+        tender: &mut dyn Tender,
+        spec: Specification,
+        jails: Jails,
+        timings: &mut Timings,
+    ) -> Result<Self, Error> {
         let memory = GuestMemory::new(ram_len(&spec)?)?;
         let layers = Layers::new(spec.layers)?;
         let regions = Regions::new(spec.regions)?;
@@ -110,11 +127,16 @@ impl Machine {
         let guest = Guest::new(memory, header, channels, regions, clock, spec.watcher, handles);
         let beginnings = (0..spec.cpus).map(|index| Beginning::First(start(&header, index, root)));
         let beginnings = processors.into_iter().zip(beginnings).collect();
-        Self::assemble(guest, host, beginnings, vec![(0, boot_stack)], false)
+        Self::assemble(guest, host, beginnings, vec![(0, boot_stack)], jails, false)
     }
 
     /// As [`Machine::new`], but the guest goes on where it was saved.
-    pub fn restore(tender: &mut dyn Tender, spec: Restoration, timings: &mut Timings) -> Result<Self, Error> {
+    pub fn restore(
+        tender: &mut dyn Tender,
+        spec: Restoration,
+        jails: Jails,
+        timings: &mut Timings,
+    ) -> Result<Self, Error> {
         let saved = snapshot::read(spec.snapshot)?;
         let layers = Layers::new(spec.layers)?;
         let regions = Regions::new(spec.regions)?;
@@ -149,7 +171,7 @@ impl Machine {
                 None => (cpu, Beginning::First(start(&header, index, root.0))),
             });
         }
-        Self::assemble(guest, host, beginnings, begin, true)
+        Self::assemble(guest, host, beginnings, begin, jails, true)
     }
 
     fn assemble(
@@ -157,17 +179,20 @@ impl Machine {
         host: Host,
         processors: Vec<(Box<dyn Cpu>, Beginning)>,
         begin: Vec<(usize, u64)>,
+        jails: Jails,
         restored: bool,
     ) -> Result<Self, Error> {
         let mut machine = Self { guest: Arc::new(guest), begin, host, restored, threads: Vec::new() };
-        machine.spawn("ticker", |guest| {
-            enter_jail(guest, &policies::TICKER, ticker::run);
+        let Jails { ticker, cpu: jail } = jails;
+        machine.spawn("ticker", move |guest| {
+            enter_jail(guest, &ticker, ticker::run);
             None
         })?;
         for (index, (cpu, beginning)) in processors.into_iter().enumerate() {
+            let jail = jail.clone();
             machine.spawn(&format!("vcpu{index}"), move |guest| {
                 let mut cpu = cpu;
-                run_processor(guest, index, cpu.as_mut(), beginning);
+                run_processor(guest, index, cpu.as_mut(), beginning, &jail);
                 Some(cpu)
             })?;
         }
@@ -294,14 +319,14 @@ fn build(
 }
 
 /// A processor's thread: sets it up, locks itself in, runs it, reports how the guest ended.
-fn run_processor(guest: &Guest, index: usize, cpu: &mut dyn Cpu, beginning: Beginning) {
+fn run_processor(guest: &Guest, index: usize, cpu: &mut dyn Cpu, beginning: Beginning, jail: &Filter) {
     let Some(stack) = guest.wait_for_start(index) else { return guest.watcher.ended(Outcome::Stopped) };
     let begun = cpu.attach().and_then(|()| match beginning {
         Beginning::First(start) => cpu.set_start(&CpuStart { stack, ..start }),
         Beginning::Saved(saved) => cpu.restore(&saved),
     });
     match begun {
-        Ok(()) => enter_jail(guest, &policies::VCPU, |guest| {
+        Ok(()) => enter_jail(guest, jail, |guest| {
             let outcome = run_guest(guest, index, cpu);
             guest.parking.end();
             guest.watcher.ended(outcome);
@@ -310,9 +335,9 @@ fn run_processor(guest: &Guest, index: usize, cpu: &mut dyn Cpu, beginning: Begi
     }
 }
 
-/// Runs `body` under `policy`. A thread that cannot be jailed does not run.
-fn enter_jail(guest: &Guest, policy: &Policy, body: impl FnOnce(&Guest)) {
-    match apply(policy) {
+/// Runs `body` in a jail. A thread that cannot be jailed does not run.
+fn enter_jail(guest: &Guest, jail: &Filter, body: impl FnOnce(&Guest)) {
+    match jail.apply() {
         Ok(()) => body(guest),
         Err(error) => guest.watcher.ended(Outcome::Fault { reason: error.to_string(), report: String::new() }),
     }

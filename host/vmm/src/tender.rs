@@ -82,7 +82,9 @@ pub trait Cpu: Send {
 }
 
 pub trait Tender {
-    /// All slots come before the first processor.
+    /// Does ahead what does not depend on the guest: it is not known yet which one it will be.
+    fn prepare(&mut self) -> Result<(), TenderError>;
+    /// All slots come before a processor runs.
     fn map(&mut self, slot: MemorySlot) -> Result<(), TenderError>;
     /// A write to `port` signals `event` and does not stop the processor.
     fn add_doorbell(&mut self, port: u16, event: BorrowedFd<'_>) -> Result<(), TenderError>;

@@ -14,10 +14,12 @@ use crate::events::{Event, Events};
 use crate::exec::NativeFiles;
 use crate::guest::Watcher;
 use crate::kvm::KvmTender;
-use crate::machine::Machine;
+use crate::machine::{Jails, Machine};
 use crate::outcome::Outcome;
 use crate::sys;
+use crate::tender::Tender;
 use crate::timings::Timings;
+use kasoku_jail::Filter;
 use kasoku_jail::policies::CONTROL;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -88,6 +90,9 @@ impl Session {
         let libos = File::open(&libos).map_err(|e| platform("cannot open the library OS", &e))?;
         // While the agent gathers what the guest consists of.
         let mut tender = KvmTender::new().map_err(Error::from)?;
+        tender.prepare().map_err(Error::from)?;
+        let jails = Jails::new()?;
+        let jail = Filter::new(&CONTROL).map_err(Error::from)?;
         self.timings.mark("vm");
         let first = self.receive()?;
         let watcher = Box::new(QueueWatcher { events: events.clone() });
@@ -96,17 +101,17 @@ impl Session {
         let machine = match first {
             FromAgent::Boot(boot) => {
                 let spec = boot.into_specification(descriptors, libos, watcher)?;
-                Machine::new(&mut tender, spec, &mut self.timings)?
+                Machine::new(&mut tender, spec, jails, &mut self.timings)?
             }
             FromAgent::Restore(restore) => {
                 let spec = restore.into_restoration(descriptors, libos, watcher)?;
-                Machine::restore(&mut tender, spec, &mut self.timings)?
+                Machine::restore(&mut tender, spec, jails, &mut self.timings)?
             }
             _ => return Err(SessionError::Protocol("the first message is neither `boot` nor `restore`".to_owned())),
         };
         drop(tender);
         sys::forbid_dumps().map_err(|e| platform("cannot protect this process", &e))?;
-        kasoku_jail::apply(&CONTROL).map_err(|e| platform("jail", &e))?;
+        jail.apply().map_err(Error::from)?;
         self.timings.mark("jail");
         machine.run();
         let outcome = self.supervise(&machine, &events, &signals);

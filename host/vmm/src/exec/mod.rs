@@ -13,7 +13,7 @@ use crate::config::Program;
 use crate::events::{Event, Events};
 use crate::guest::{Guest, Watcher};
 use crate::kvm::KvmTender;
-use crate::machine::{Machine, Specification};
+use crate::machine::{Jails, Machine, Specification};
 use crate::outcome::Outcome;
 use crate::regions::RegionFds;
 use crate::sys;
@@ -113,7 +113,7 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
         program: parts.program,
         watcher: Box::new(ExecWatcher { events: events.clone() }),
     };
-    let machine = Machine::new(&mut tender, spec, &mut timings)?;
+    let machine = Machine::new(&mut tender, spec, Jails::new()?, &mut timings)?;
     drop(tender);
     let mut companions = parts.companions;
     if let Some(mut accelerator) = parts.accelerator {

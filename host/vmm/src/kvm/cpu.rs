@@ -1,8 +1,8 @@
 //! One KVM virtual processor.
 use super::cpuid::HostCpu;
 use super::kick::Kicker;
+use super::vm::Slots;
 use super::{saved, state};
-use crate::memory::Mapping;
 use crate::tender::{Cpu, CpuStart, Exit, Kick, Registers, TenderError};
 use kasoku_abi::hypercall::HYPERCALL_PORT;
 use kasoku_abi::snapshot::SavedCpu;
@@ -15,11 +15,11 @@ pub struct KvmCpu {
     busy_tss: bool,
     kicker: Arc<Kicker>,
     /// Never read: the guest's memory must outlive the processor.
-    _slots: Vec<Arc<Mapping>>,
+    _slots: Slots,
 }
 
 impl KvmCpu {
-    pub fn new(mut fd: VcpuFd, index: usize, host: &HostCpu, slots: Vec<Arc<Mapping>>) -> Result<Self, TenderError> {
+    pub fn new(mut fd: VcpuFd, index: usize, host: &HostCpu, slots: Slots) -> Result<Self, TenderError> {
         // Software KVM ignores these features, but without them it refuses the extended state below.
         fd.set_cpuid2(&host.cpuid_for(index)).map_err(|e| TenderError::refused("set processor features", e.errno()))?;
         fd.set_xcrs(&state::extended_control(host.xcr0()))

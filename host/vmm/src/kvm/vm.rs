@@ -7,13 +7,18 @@ use kvm_bindings::{KVM_API_VERSION, KVM_MEM_READONLY, kvm_userspace_memory_regio
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VmFd};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use vmm_sys_util::eventfd::EventFd;
+
+/// What backs the guest's memory: alive as long as the machine or one of its processors.
+pub type Slots = Arc<Mutex<Vec<Arc<Mapping>>>>;
 
 pub struct KvmTender {
     vm: VmFd,
     host: HostCpu,
-    slots: Vec<Arc<Mapping>>,
+    slots: Slots,
+    /// The first processor, when it was made ahead.
+    first: Option<KvmCpu>,
 }
 
 impl KvmTender {
@@ -43,14 +48,26 @@ impl KvmTender {
             }
         }
         let vm = kvm.create_vm().map_err(|e| TenderError::refused("create a virtual machine", e.errno()))?;
-        Ok(Self { vm, host: HostCpu::new(&kvm)?, slots: Vec::new() })
+        Ok(Self { vm, host: HostCpu::new(&kvm)?, slots: Slots::default(), first: None })
+    }
+
+    fn make_cpu(&self, index: usize) -> Result<KvmCpu, TenderError> {
+        let fd = self.vm.create_vcpu(index as u64);
+        let fd = fd.map_err(|e| TenderError::refused("create a virtual processor", e.errno()))?;
+        KvmCpu::new(fd, index, &self.host, self.slots.clone())
     }
 }
 
 impl Tender for KvmTender {
+    fn prepare(&mut self) -> Result<(), TenderError> {
+        self.first = Some(self.make_cpu(0)?);
+        Ok(())
+    }
+
     fn map(&mut self, slot: MemorySlot) -> Result<(), TenderError> {
+        let mut slots = self.slots.lock().expect("no panic holds this lock");
         let region = kvm_userspace_memory_region {
-            slot: self.slots.len() as u32,
+            slot: slots.len() as u32,
             flags: if slot.read_only { KVM_MEM_READONLY } else { 0 },
             guest_phys_addr: slot.gpa,
             memory_size: slot.mapping.len(),
@@ -60,7 +77,7 @@ impl Tender for KvmTender {
         // exists: both hold it by `slots`.
         unsafe { self.vm.set_user_memory_region(region) }
             .map_err(|e| TenderError::refused("add a memory slot", e.errno()))?;
-        self.slots.push(slot.mapping);
+        slots.push(slot.mapping);
         Ok(())
     }
 
@@ -79,11 +96,8 @@ impl Tender for KvmTender {
     }
 
     fn create_cpu(&mut self, index: usize) -> Result<Box<dyn Cpu>, TenderError> {
-        let fd = self
-            .vm
-            .create_vcpu(index as u64)
-            .map_err(|e| TenderError::refused("create a virtual processor", e.errno()))?;
-        Ok(Box::new(KvmCpu::new(fd, index, &self.host, self.slots.clone())?))
+        let made = if index == 0 { self.first.take() } else { None };
+        Ok(Box::new(made.map_or_else(|| self.make_cpu(index), Ok)?))
     }
 }
 
