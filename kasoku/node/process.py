@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import os
-import subprocess
+import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Self
 
 Sink = Callable[[bytes], None]
 
@@ -13,26 +13,35 @@ Sink = Callable[[bytes], None]
 class Child:
     """A process that ends with its owner. `exited` becomes its return code (negative: the signal that killed it)."""
 
-    def __init__(self, popen: "subprocess.Popen[bytes]") -> None:
-        self._popen = popen
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
         self._loop = asyncio.get_running_loop()
-        self._pidfd = os.pidfd_open(popen.pid)
-        self.pid = popen.pid
+        self._pidfd = os.pidfd_open(pid)
         self.exited: asyncio.Future[int] = self._loop.create_future()
         self._loop.add_reader(self._pidfd, self._on_exit)
 
     @classmethod
-    def spawn(cls, argv: Sequence[str], pass_fds: Sequence[int], env: Mapping[str, str], **streams: Any) -> "Child":
-        """Start a process in a group of its own: a terminal's Ctrl-C is for the agent, which ends its children."""
-        popen = subprocess.Popen(
-            argv, pass_fds=pass_fds, env=env, cwd="/", process_group=0, stdin=subprocess.DEVNULL, **streams
+    def spawn(
+        cls, argv: Sequence[str], pass_fds: Sequence[int], env: Mapping[str, str], stdout: int, stderr: int
+    ) -> Self:
+        """Start a process in a group of its own: a terminal's Ctrl-C is for the agent, which ends its children.
+
+        `posix_spawn` and not `subprocess`: this lies on the way of every start, and takes a third of the time.
+        """
+        streams = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+        copies = [
+            (os.POSIX_SPAWN_DUP2, fd, to) for fd, to in ((stdout, 1), (stderr, 2), *((fd, fd) for fd in pass_fds))
+        ]
+        ignored_by_python = [signal.SIGPIPE, signal.SIGXFSZ]
+        pid = os.posix_spawn(
+            argv[0], list(argv), env, file_actions=[*streams, *copies], setpgroup=0, setsigdef=ignored_by_python
         )
-        return cls(popen)
+        return cls(pid)
 
     def kill(self) -> None:
         """SIGKILL, if it still runs."""
         if not self.exited.done():
-            self._popen.kill()
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def end(self, grace: float) -> int:
         """Wait `grace` seconds for it to exit by itself, then kill it; it is reaped when this returns."""
@@ -42,11 +51,11 @@ class Child:
         return await asyncio.shield(self.exited)
 
     def _on_exit(self) -> None:
-        code = self._popen.poll()
-        if code is not None:
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
-            self.exited.set_result(code)
+            self.exited.set_result(os.waitstatus_to_exitcode(status))
 
 
 class PipeReader:
