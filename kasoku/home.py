@@ -24,7 +24,7 @@ class Home:
 
     def make(self) -> "Home":
         """Create the folders that are missing (mode 0700: images and logs are the user's own)."""
-        for folder in (self.path, self.images, self.layers, self.run, self.leases, self.logs):
+        for folder in (self.path, self.images, self.layers, self.run, self.leases, self.logs, self.snapshots):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self
 
@@ -52,6 +52,11 @@ class Home:
     def gateway_file(self) -> Path:
         """Where a running gateway writes its address, JSON `{"url": ..., "pid": ...}`."""
         return self.run / "gateway.json"
+
+    @property
+    def snapshots(self) -> Path:
+        """Functions at rest, one encrypted file each."""
+        return self.path / "snapshots"
 
     @property
     def logs(self) -> Path:

@@ -127,9 +127,11 @@ def start_twin(home: Path, native: Path) -> Server:
     return start([str(DOUBLES / "server.py"), str(home), str(native)], home, real=False)
 
 
-def start_real(home: Path) -> Server:
-    """`kasoku up`."""
-    return start(["-m", "kasoku.cli", "up", "--port", "0", "--home", str(share_layers(home))], home, real=True)
+def start_real(home: Path, *, snapshots: bool = False) -> Server:
+    """`kasoku up`. Snapshots are made in virtual machines that tests of other things do not expect."""
+    option = "--snapshots" if snapshots else "--no-snapshots"
+    shared = str(home if home.exists() else share_layers(home))
+    return start(["-m", "kasoku.cli", "up", "--port", "0", "--home", shared, option], home, real=True)
 
 
 def share_layers(home: Path) -> Path:
@@ -186,3 +188,8 @@ def own_server(request: pytest.FixtureRequest, twin_binaries: Path, tmp_path: Pa
     running = start_real(home) if request.param == "vm" else start_twin(home, twin_binaries)
     yield running
     running.stop()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How thorough tests are."""
+    parser.addoption("--clones", type=int, default=20, help="clones of one snapshot whose random bytes are compared")

@@ -53,7 +53,14 @@ def ls(home: str | None, as_json: bool) -> None:
 def ps(home: str | None, as_json: bool) -> None:
     """List the running instances."""
     rows = Gateway.find(home).json("GET", "/v1/instances")
-    columns = {"ID": "id", "FUNCTION": "function", "STATE": "state", "VMM": "vmm_pid", "BROKER": "broker_pid"}
+    columns = {
+        "ID": "id",
+        "FUNCTION": "function",
+        "STATE": "state",
+        "START": "start",
+        "VMM": "vmm_pid",
+        "BROKER": "broker_pid",
+    }
     columns |= {"ACCELERATOR": "accelerator", "MEMORY": "memory_mib", "CALLS": "invocations", "AGE": "age_s"}
     _print(rows, columns, as_json)
 

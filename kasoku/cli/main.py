@@ -17,6 +17,7 @@ COMMANDS = {
     "devices": "kasoku.cli.listing:devices",
     "rm": "kasoku.cli.listing:rm",
     "image": "kasoku.images.cli:image",
+    "snapshot": "kasoku.cli.snapshot:snapshot",
     "doctor": "kasoku.cli.doctor:doctor",
 }
 

@@ -17,8 +17,15 @@ from kasoku.cli.terminal import home_option
     "--memory", type=int, default=None, help="MiB for all instances together. [default: 85 % of the machine's]"
 )
 @click.option("--native-dir", type=click.Path(exists=True, file_okay=False, path_type=Path), default=None, hidden=True)
+@click.option("--snapshots/--no-snapshots", default=True, show_default=True, help="Start functions from snapshots.")
 def up(
-    home: str | None, host: str, port: int, allow_host: tuple[str, ...], memory: int | None, native_dir: Path | None
+    home: str | None,
+    host: str,
+    port: int,
+    allow_host: tuple[str, ...],
+    memory: int | None,
+    native_dir: Path | None,
+    snapshots: bool,
 ) -> None:
     """Run the gateway and the node agent of this machine, until Ctrl-C or SIGTERM."""
     import uvloop
@@ -36,6 +43,6 @@ def up(
         click.echo(f"kasoku listens on {url} (state in {where.path})")
         click.echo(f"accelerators: {devices or f'none. {platform.node.device_error}'.strip()}")
 
-    options = ServerOptions(where, host, port, allow_host, Native(native_dir), memory)
+    options = ServerOptions(where, host, port, allow_host, Native(native_dir), memory, snapshots)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(options, StoreLayers(where), ready))

@@ -11,7 +11,7 @@ from pathlib import Path
 from kasoku.gateway.archive import unpack
 from kasoku.home import Home
 from kasoku.node.errors import PlatformError
-from kasoku.node.instance import TASK_ROOT
+from kasoku.node.launch import TASK_ROOT
 from kasoku.node.layers import LayerSource
 from kasoku.registry.model import FunctionVersion
 from kasoku.sdk.errors import OptionError

@@ -155,6 +155,7 @@ def _describe_member(member: Any) -> dict[str, Any]:
         "function": member.pool.function.name,
         "version": member.pool.function.version,
         "state": member.state.value,
+        "start": ("restored" if instance.restored else "booted") if instance else None,
         "vmm_pid": instance.pid if instance else None,
         "broker_pid": instance.broker_pid if instance else None,
         "accelerator": member.lease.device.full_id if member.lease else None,

@@ -24,6 +24,8 @@ class Platform:
         self._deployer = Deployer(layers, node.site.home)
         self._functions = {d.function.name: d.function for d in registry.list()}
         self._deploying = asyncio.Lock()
+        for function in self._functions.values():
+            node.prepare(function)
 
     @classmethod
     async def start(cls, node: NodeAgent, layers: LayerSource) -> "Platform":
@@ -50,13 +52,17 @@ class Platform:
                 self._check_accelerator(plan.options.accelerator)
             function = await self._deployer.build(plan, code)
             self.registry.put(function)
+            before = self._functions.get(name)
+            if before and before.version != function.version:
+                self.node.forget(before)
             self._functions[name] = function
+            self.node.prepare(function)
             self.controller.retire(name, function.version)
             return function
 
     def remove(self, name: str) -> None:
         """Forget a function; its instances end when they have finished. Raises PlatformError (404)."""
-        self.function(name)
+        self.node.forget(self.function(name))
         self.registry.remove(name)
         del self._functions[name]
         self.controller.retire(name, None)
@@ -65,7 +71,7 @@ class Platform:
     async def close(self) -> None:
         """End everything."""
         await self.controller.close()
-        self.node.close()
+        await self.node.close()
         self.registry.close()
 
     def _check_accelerator(self, selector: str) -> None:

@@ -37,13 +37,14 @@ class ServerOptions:
     allow_hosts: Sequence[str] = ()
     native: Native = field(default_factory=Native)
     memory_mib: int | None = None
+    snapshots: bool = True
 
 
 async def serve(options: ServerOptions, layers: LayerSource, ready: Callable[[str, Platform], None]) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is told the address. Raises KasokuError if it cannot start."""
     home = options.home.make()
     with _lock(home), _listen(options.host, options.port) as listener:
-        node = NodeAgent(Site(home, options.native, layers.path), options.memory_mib)
+        node = NodeAgent(Site(home, options.native, layers.path), options.memory_mib, options.snapshots)
         platform = await Platform.start(node, layers)
         try:
             await _run(platform, options, listener, ready)

@@ -8,23 +8,30 @@ from kasoku.node.broker import as_device, list_devices
 from kasoku.node.errors import PlatformError
 from kasoku.node.instance import Instance
 from kasoku.node.logs import FunctionLog
+from kasoku.node.shells import Shells
 from kasoku.node.site import Site
+from kasoku.node.snapshots.manager import Snapshots
 from kasoku.registry.model import FunctionVersion
 
 MEMORY_SHARE = 0.85
 """Of the host's memory, what instances may be promised; the rest is for layers in the page cache and for the agent."""
+SNAPSHOT_SHARE = 0.25
+"""Of the same, what snapshots may hold open. Instances share these pages until they write them."""
 
 
 class NodeAgent:
     """See the module. One event loop."""
 
-    def __init__(self, site: Site, memory_mib: int | None = None) -> None:
+    def __init__(self, site: Site, memory_mib: int | None = None, snapshots: bool = True) -> None:
         self.site = site
         self.memory_mib = memory_mib or int(host_memory_mib() * MEMORY_SHARE)
         self.max_starting = 2 * (os.cpu_count() or 1)
         self.listed: list[dict[str, object]] = []
         self.device_error = ""
         self._logs: dict[str, FunctionLog] = {}
+        budget = int(self.memory_mib * SNAPSHOT_SHARE) << 20
+        self.snapshots = Snapshots(site, self.log, budget) if snapshots else None
+        self.shells = Shells(site.native, self.max_starting) if snapshots else None
 
     async def find_devices(self) -> list[Device]:
         """The devices that brokers can serve. A machine without any works too: `device_error` says what was wrong."""
@@ -50,10 +57,24 @@ class NodeAgent:
 
     def instance(self, id: str, function: FunctionVersion, lease: Lease | None) -> Instance:
         """An instance that is not started yet."""
-        return Instance(id, function, self.site, self.log(function.name), lease)
+        return Instance(id, function, self.site, self.log(function.name), lease, self.snapshots, self.shells)
 
-    def close(self) -> None:
-        """Close the logs."""
+    def prepare(self, function: FunctionVersion) -> None:
+        """See to it that instances of a function start fast."""
+        if self.snapshots:
+            self.snapshots.want(function)
+
+    def forget(self, function: FunctionVersion) -> None:
+        """A version is gone."""
+        if self.snapshots:
+            self.snapshots.forget(function)
+
+    async def close(self) -> None:
+        """Close logs and snapshots."""
+        if self.snapshots:
+            await self.snapshots.close()
+        if self.shells:
+            await self.shells.close()
         for log in self._logs.values():
             log.close()
 

@@ -32,6 +32,18 @@ class Stats(msgspec.Struct, tag="stats"):
     """Answer to `stats`; the figures vary with the monitor's version."""
 
 
+class Snapshot(msgspec.Struct, tag="snapshot"):
+    """The guest was saved."""
+
+    pages: int
+
+
+class Unsaved(msgspec.Struct, tag="unsaved"):
+    """The guest could not be saved, and goes on."""
+
+    reason: str
+
+
 class Exited(msgspec.Struct, tag="exited"):
     """The program ended; `status` is a wait status."""
 
@@ -40,14 +52,15 @@ class Exited(msgspec.Struct, tag="exited"):
 
 
 class Fault(msgspec.Struct, tag="fault"):
-    """The VM could not go on. `kind`: `boot` (it never started), `guest` (its own doing), `vmm` (ours)."""
+    """The VM could not go on. `kind`: `boot` (it never started), `snapshot` (that one cannot be used),
+    `guest` (its own doing), `vmm` (ours)."""
 
     kind: str
     message: str
     report: str = ""
 
 
-Event = Started | Console | Stats | Exited | Fault
+Event = Started | Console | Stats | Snapshot | Unsaved | Exited | Fault
 _decoder = msgspec.msgpack.Decoder(Event)
 
 
@@ -79,8 +92,8 @@ def encode(message: dict[str, Any]) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def send_boot(connection: socket.socket, message: dict[str, Any], descriptors: list[int]) -> None:
-    """Send `boot` on a blocking socket, the descriptors with its first byte."""
-    data = encode({"type": "boot", "version": VERSION, **message})
+def send_with(connection: socket.socket, message: dict[str, Any], descriptors: list[int]) -> None:
+    """Send one message on a blocking socket, descriptors with its first byte."""
+    data = encode({"version": VERSION, **message})
     sent = socket.send_fds(connection, [data], descriptors)
     connection.sendall(data[sent:])

@@ -3,9 +3,12 @@
 import os
 import signal
 
+import msgspec
+
 from kasoku.node.errors import Failure, FunctionFailed, PlatformError
 from kasoku.node.vm import VmEnd
 
+_failures = msgspec.json.Decoder(Failure)
 _SIGNALS = {
     signal.SIGSEGV: "segmentation fault",
     signal.SIGBUS: "bus error",
@@ -45,3 +48,13 @@ def _exit_reason(status: int, memory_mib: int) -> tuple[str, str]:
     except ValueError:
         name = str(number)
     return "Runtime.ExitError", f"runtime exited with error: signal: {name}"
+
+
+def read_failure(body: bytes, request_id: str) -> Failure:
+    """A failure as the guest tells it, cut to size."""
+    try:
+        told = _failures.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return Failure("Runtime.InvalidResponse", f"the runner's error cannot be read: {error}", (), request_id)
+    trace = tuple(line[:4096] for line in told.stack_trace[-100:])
+    return Failure(told.error_type[:256], told.error_message[: 256 * 1024], trace, request_id)

@@ -6,52 +6,59 @@ that `start` opened; when it returns, nothing of the instance exists and its dev
 
 import asyncio
 import os
-import socket
 import time
 from typing import Any, TypeVar
-
-import msgspec
 
 from kasoku.leases.model import Lease
 from kasoku.node.broker import Broker
 from kasoku.node.errors import Failure, FunctionFailed, PlatformError
-from kasoku.node.failures import explain
+from kasoku.node.failures import explain, read_failure
 from kasoku.node.framed import ConnectionEnded
+from kasoku.node.launch import SDK, environment, launch
 from kasoku.node.logs import FunctionLog, InvocationLog
 from kasoku.node.outcome import Invocation, Outcome, check_json
 from kasoku.node.process import PipeReader, close_all
 from kasoku.node.runner import MAX_PAYLOAD, PROTOCOL, Error, Hello, InitError, Ready, Result, RunnerProtocol
 from kasoku.node.sharing import SessionMemory
+from kasoku.node.shells import Shells
 from kasoku.node.site import Site
-from kasoku.node.vm import Vm, VmPlan
+from kasoku.node.snapshots.manager import Snapshots
+from kasoku.node.vm import Vm
 from kasoku.registry.model import FunctionVersion
 
-RUNNER = "/usr/lib/kasoku/runner/python/main.py"
-SDK = "/usr/lib/kasoku/sdk/python"
-CHANNEL = "/dev/kasoku/invoke"
-TASK_ROOT = "/var/task"
 CHANNEL_GRACE_SECONDS = 2.0
-GUEST_ENV = (("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("TZ", "UTC"))
 
 H = TypeVar("H", Hello, Ready)
-_failures = msgspec.json.Decoder(Failure)
 
 
 class Instance:
     """See the module. Times are milliseconds in `timings`, seconds of the event loop's clock elsewhere."""
 
-    def __init__(self, id: str, function: FunctionVersion, site: Site, log: FunctionLog, lease: Lease | None) -> None:
+    def __init__(
+        self,
+        id: str,
+        function: FunctionVersion,
+        site: Site,
+        log: FunctionLog,
+        lease: Lease | None,
+        snapshots: Snapshots | None = None,
+        shells: Shells | None = None,
+    ) -> None:
         self.id = id
         self.function = function
         self.lease = lease
         self.timings: dict[str, float] = {}
         self.guest_system = ""
         self.guest_python = ""
+        self.restored = False
+        """Whether it went on from a snapshot instead of booting."""
         self.invocations = 0
         self.started_at = time.time()
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Becomes the reason when the instance can no longer be used."""
         self._site = site
+        self._snapshots = snapshots
+        self._shells = shells
         self._log = InvocationLog(log)
         self._vm: Vm | None = None
         self._broker: Broker | None = None
@@ -98,10 +105,44 @@ class Instance:
             raise
 
     async def _bring_up(self) -> None:
-        clock = _Clock(self.timings)
         if self.lease:
             await self._acquire(self.lease)
+        snapshot = self._snapshots.find(self.function) if self._snapshots else None
+        if snapshot is not None:
+            try:
+                if await self._restore(snapshot):
+                    return
+            finally:
+                os.close(snapshot)
         await self._boot()
+
+    async def _restore(self, snapshot: int) -> bool:
+        """Go on from a snapshot; False when it cannot be used."""
+        clock = _Clock(self.timings)
+        await self._launch(snapshot)
+        vm, runner = self._vm, self._runner
+        assert vm and runner and self._snapshots
+        if self._ready:
+            await self._ready
+        runner.send({"type": "restore", "environment": self._own_environment(), "function": self._description()})
+        try:
+            await self._expect(Ready)
+        except ConnectionEnded:
+            await asyncio.wait([vm.ended], timeout=CHANNEL_GRACE_SECONDS)
+            if self._stopping or not vm.ended.done() or vm.ended.result().kind == "exited":
+                raise
+            self._snapshots.reject(self.function, vm.ended.result().message)
+            runner.close()
+            await vm.stop()
+            return False
+        vm.ended.add_done_callback(lambda _: self._lose("its virtual machine ended"))
+        self.restored = True
+        clock.lap("restore_ms")
+        return True
+
+    async def _boot(self) -> None:
+        clock = _Clock(self.timings)
+        await self._launch()
         assert self._vm and self._runner
         self._vm.ended.add_done_callback(lambda _: self._lose("its virtual machine ended"))
         await self._vm.running()
@@ -143,58 +184,40 @@ class Instance:
         self._outputs.append(PipeReader(read_end, self._log))
         return write_end
 
-    async def _boot(self) -> None:
+    async def _launch(self, snapshot: int | None = None) -> None:
         output = self._pipe()
-        ours, theirs = socket.socketpair()
-        stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        layers: list[tuple[int, int]] = []
+        accelerator = [*self._session.descriptors, self._broker.alive] if self._session and self._broker else []
         try:
-            for path in self._site.layer_files(self.function):
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                layers.append((descriptor, os.fstat(descriptor).st_size))
-            plan = VmPlan(
-                memory_mib=self.function.options.memory,
-                layers=layers,
-                channels={0: stdin, 1: output, 2: output, 3: theirs.fileno()},
-                args=[self.function.python, "-B", RUNNER, CHANNEL],
-                env=list({**dict(GUEST_ENV), **dict(self.function.image_env), "LAMBDA_TASK_ROOT": TASK_ROOT}.items()),
-                hostname=self.id,
-                accelerator=[*self._session.descriptors, self._broker.alive] if self._session and self._broker else [],
+            self._vm, self._runner = await launch(
+                self._site, self.function, self.id, output, self._console, accelerator, snapshot, self._shells
             )
-            loop = asyncio.get_running_loop()
-            ours.setblocking(False)
-            _, self._runner = await loop.create_unix_connection(RunnerProtocol, sock=ours)
-            self._vm = await Vm.boot(self._site.native, plan, self._console)
         finally:
-            theirs.close()
-            close_all([output, stdin, *(descriptor for descriptor, _ in layers)])
+            close_all([output])
 
     def _init_message(self) -> dict[str, Any]:
         function = self.function
-        accelerator = self.lease.device.full_id if self.lease else None
-        environment = {
-            "AWS_EXECUTION_ENV": f"Kasoku_python{'.'.join(self.guest_python.split('.')[:2])}",
-            "AWS_LAMBDA_FUNCTION_NAME": function.name,
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.options.memory),
-            "_HANDLER": function.handler,
-            **({"KASOKU_ACCELERATOR": accelerator} if accelerator else {}),
-            **dict(function.options.env),
-        }
         return {
             "type": "init",
             "handler": function.handler,
-            "environment": environment,
+            "environment": {**environment(function, self.guest_python), **self._own_environment()},
             "package_paths": [*function.package_paths, SDK],
             "max_response_bytes": MAX_PAYLOAD,
-            "function": {
-                "name": function.name,
-                "version": "$LATEST",
-                "arn": function.arn,
-                "memory_mib": function.options.memory,
-                "instance": self.id,
-                "accelerator": accelerator,
-            },
+            "function": self._description(),
+        }
+
+    def _own_environment(self) -> dict[str, str]:
+        """Variables that no snapshot holds: the function's own, which may be secrets, and this instance's device."""
+        accelerator = {"KASOKU_ACCELERATOR": self.lease.device.full_id} if self.lease else {}
+        return {**accelerator, **dict(self.function.options.env)}
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "name": self.function.name,
+            "version": "$LATEST",
+            "arn": self.function.arn,
+            "memory_mib": self.function.options.memory,
+            "instance": self.id,
+            "accelerator": self.lease.device.full_id if self.lease else None,
         }
 
     async def _expect(self, kind: type[H]) -> H:
@@ -203,7 +226,7 @@ class Instance:
         if isinstance(header, kind):
             return header
         if isinstance(header, InitError):
-            failure = _failure(body, "")
+            failure = read_failure(body, "")
             await self.stop("the handler cannot be had")
             raise FunctionFailed(failure)
         raise ConnectionEnded(f"the runner sent {type(header).__name__}, not {kind.__name__}")
@@ -236,7 +259,7 @@ class Instance:
                 raise ConnectionEnded("the runner answered something else")
             timings, phases = _numbers(answer.timings), _numbers(answer.phases)
             if isinstance(answer, Error):
-                failure = _failure(body, request_id)
+                failure = read_failure(body, request_id)
                 if answer.final:
                     await self.stop("the function exited")
             else:
@@ -259,11 +282,20 @@ class Instance:
         duration_ms = (time.perf_counter() - start) * 1000
         for output in self._outputs:
             output.drain()
-        report = f"Duration: {duration_ms:.2f} ms\tMemory Size: {options.memory} MB"
+        report = f"Duration: {duration_ms:.2f} ms\tMemory Size: {options.memory} MB{self._start_report()}"
         if failure:
             report += f"\tError: {failure.error_type}"
         log = self._log.end(request_id, report)
         return Outcome(b"" if failure else body, failure, log, {**timings, "duration_ms": duration_ms}, phases)
+
+    def _start_report(self) -> str:
+        """What the first invocation's report says of the start, in Lambda's words."""
+        if self.invocations > 1:
+            return ""
+        if self.restored:
+            return f"\tRestore Duration: {self.timings['restore_ms']:.2f} ms"
+        names = ("vm_ms", "interpreter_ms", "imports_ms")
+        return f"\tInit Duration: {sum(self.timings.get(name, 0.0) for name in names):.2f} ms"
 
     async def _explain(self, request_id: str, what: str) -> FunctionFailed | PlatformError:
         """Why the runner's channel ended: what the VM's end says, or that the runner itself broke off."""
@@ -331,16 +363,6 @@ def _numbers(told: dict[str, float]) -> dict[str, float]:
 def _plausible(told: float | None, measured: float) -> float:
     """A guest's own figure, unless it claims more than was measured from outside."""
     return told if told is not None and 0 <= told <= measured else measured
-
-
-def _failure(body: bytes, request_id: str) -> Failure:
-    """A failure as the guest tells it, cut to size."""
-    try:
-        told = _failures.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return Failure("Runtime.InvalidResponse", f"the runner's error cannot be read: {error}", (), request_id)
-    trace = tuple(line[:4096] for line in told.stack_trace[-100:])
-    return Failure(told.error_type[:256], told.error_message[: 256 * 1024], trace, request_id)
 
 
 def _check_result(body: bytes, request_id: str) -> Failure | None:

@@ -33,10 +33,15 @@ class Ready(msgspec.Struct, tag="ready"):
     """The handler is imported."""
 
     timings: dict[str, float] = {}
+    withheld: list[str] = []
+    """Before a snapshot: variables that the function has looked at although they come only after the restore."""
 
 
 class InitError(msgspec.Struct, tag="init_error"):
     """The handler cannot be had; the body says why."""
+
+    withheld: list[str] = []
+    """As in `Ready`: it may be why."""
 
 
 class Result(msgspec.Struct, tag="result"):

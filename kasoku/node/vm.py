@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from kasoku.node.control import Console, ControlProtocol, Exited, Fault, Started, send_boot
-from kasoku.node.errors import PlatformError
+from kasoku.node.control import Console, ControlProtocol, Exited, Fault, Snapshot, Started, Unsaved, send_with
 from kasoku.node.framed import ConnectionEnded
-from kasoku.node.native import Native
-from kasoku.node.process import Child, PipeReader, Sink, Tail, close_all
+from kasoku.node.process import Child, PipeReader, Sink, Tail
+from kasoku.node.shells import Shell
 
 STOP_GRACE_SECONDS = 0.5
 END_GRACE_SECONDS = 2.0
@@ -22,7 +20,7 @@ class VmEnd:
     """How a VM ended."""
 
     kind: str
-    """`exited` (the program ended), `guest`, `vmm`, `boot` (faults), `lost` (the monitor died without a word)."""
+    """`exited` (the program ended); `guest`, `vmm`, `boot`, `snapshot` (faults); `lost` (the monitor died)."""
     status: int
     """Wait status of the program, for `exited`."""
     message: str
@@ -41,11 +39,13 @@ class VmPlan:
     args: list[str]
     env: list[tuple[str, str]]
     hostname: str
+    snapshot: int | None = None
+    """Descriptor of a sealed snapshot that the VM goes on from; arguments and environment are in it then."""
     accelerator: list[int] = field(default_factory=list)
     """Memory, doorbell and wake descriptors of a session, and one that hangs up with its broker; empty without one."""
 
     def message(self) -> tuple[dict[str, Any], list[int]]:
-        """The boot message and the descriptors that its numbers index."""
+        """The first message and the descriptors that its numbers index."""
         descriptors = [fd for fd, _ in self.layers]
         layers = [{"fd": i, "size": size} for i, (_, size) in enumerate(self.layers)]
         channels: dict[str, int] = {}
@@ -58,12 +58,14 @@ class VmPlan:
             names = ("memory", "doorbell", "wake", "alive")
             regions.append({"kind": "accel", **{name: first + i for i, name in enumerate(names)}})
             descriptors += self.accelerator
+        bindings = {"layers": layers, "channels": channels, "regions": regions}
+        if self.snapshot is not None:
+            return {"type": "restore", "snapshot": len(descriptors), **bindings}, [*descriptors, self.snapshot]
         message = {
+            "type": "boot",
+            **bindings,
             "memory_mib": self.memory_mib,
             "vcpus": 1,
-            "layers": layers,
-            "channels": channels,
-            "regions": regions,
             "mounts": [],
             "args": self.args,
             "env": [list(pair) for pair in self.env],
@@ -75,54 +77,50 @@ class VmPlan:
 
 
 class Vm:
-    """A booted or booting VM. `ended` becomes a VmEnd, always."""
+    """A VM that runs or is about to. `ended` becomes a VmEnd, always."""
 
-    def __init__(self, child: Child, control: ControlProtocol, console: Sink) -> None:
+    def __init__(self, child: Child, control: ControlProtocol, connection: socket.socket, console: Sink) -> None:
         loop = asyncio.get_running_loop()
         self.pid = child.pid
         self._started: asyncio.Future[Any] = loop.create_future()
         self.ended: asyncio.Future[Any] = loop.create_future()
         self._child = child
         self._control = control
+        self._connection = connection
+        self._saved: asyncio.Future[str | None] | None = None
         self._console = console
         self._stderr = Tail(console)
         self._reader: PipeReader | None = None
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
-    async def boot(cls, native: Native, plan: VmPlan, console: Sink) -> "Vm":
-        """Spawn the monitor and send it `boot`. Raises PlatformError if it cannot even be spawned."""
-        binary = str(native.vmm)
-        ours, theirs = socket.socketpair()
-        error_read, error_write = os.pipe2(os.O_CLOEXEC)
-        try:
-            child = Child.spawn(
-                [binary, "--control-fd", str(theirs.fileno()), *native.options],
-                [theirs.fileno()],
-                {"LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"},
-                stdout=error_write,
-                stderr=error_write,
-            )
-        except OSError as error:
-            ours.close()
-            close_all([error_read])
-            raise PlatformError("ServiceException", f"kasoku-vmm cannot be started: {error}") from None
-        finally:
-            theirs.close()
-            close_all([error_write])
+    async def boot(cls, shell: Shell, plan: VmPlan, console: Sink) -> "Vm":
+        """Make a blank monitor the VM of that plan."""
         message, descriptors = plan.message()
         with contextlib.suppress(OSError):  # it may have ended already: why is read below
-            send_boot(ours, message, descriptors)
-        ours.setblocking(False)
-        _, control = await asyncio.get_running_loop().create_unix_connection(ControlProtocol, sock=ours)
-        vm = cls(child, control, console)
-        vm._reader = PipeReader(error_read, vm._stderr)
+            send_with(shell.control, message, descriptors)
+        shell.control.setblocking(False)
+        connection = shell.control.dup()
+        _, control = await asyncio.get_running_loop().create_unix_connection(ControlProtocol, sock=shell.control)
+        vm = cls(shell.child, control, connection, console)
+        vm._reader = PipeReader(shell.errors, vm._stderr)
         vm._watch = asyncio.create_task(vm._follow())
         return vm
 
     async def running(self) -> None:
         """Wait until the library OS runs the program, or will never do so."""
         await asyncio.wait([self._started, self.ended], return_when=asyncio.FIRST_COMPLETED)
+
+    async def save(self, file: int) -> str | None:
+        """Save the guest into a memory file of a snapshot's length, and end it; None, or why it could not be saved."""
+        self._saved = asyncio.get_running_loop().create_future()
+        with contextlib.suppress(OSError):
+            send_with(self._connection, {"type": "snapshot", "stop": True}, [file])
+        await asyncio.wait([self._saved, self.ended], return_when=asyncio.FIRST_COMPLETED)
+        if self._saved.done():
+            return self._saved.result()
+        end: VmEnd = self.ended.result()
+        return f"the virtual machine ended: {end.message or end.kind}"
 
     async def stop(self) -> VmEnd:
         """End the VM now; the process is gone when this returns."""
@@ -136,6 +134,7 @@ class Vm:
         if self._watch:
             self._watch.cancel()
         self._control.close()
+        self._connection.close()
         if self._reader:
             self._reader.close()
         return end
@@ -151,6 +150,9 @@ class Vm:
                             self._started.set_result(event)
                     case Console():
                         self._console(event.text.encode(errors="replace"))
+                    case Snapshot() | Unsaved():
+                        if self._saved and not self._saved.done():
+                            self._saved.set_result(event.reason if isinstance(event, Unsaved) else None)
                     case Exited():
                         end = VmEnd("exited", event.status, "")
                     case Fault():

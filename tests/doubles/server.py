@@ -54,7 +54,7 @@ def main() -> None:
         print(url, flush=True)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(ServerOptions(home, native=Native(Path(sys.argv[2]))), Layers(home), ready))
+        runner.run(serve(ServerOptions(home, native=Native(Path(sys.argv[2])), snapshots=False), Layers(home), ready))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def write_runtime(target: Path, *, opencl_library: Path | None, runner: Path, pa
             kasoku.children[name.encode()] = _sources(package / name)
         else:
             tree.file(f"{HOME}/sdk/python/kasoku/{name}", package / name)
+    tree.file(f"{HOME}/sdk/python/snapshot_restore_py.py", package / "sdk" / "snapshot_restore_py.py")
     add_bytecode(tree.directory(HOME), HOME.encode())
     write_image(tree, target)
 

@@ -6,6 +6,7 @@ import struct
 from typing import Any
 
 LENGTHS = struct.Struct("<II")
+READ_AHEAD = 16384
 
 
 class Channel:
@@ -13,6 +14,7 @@ class Channel:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._ahead = b""
 
     @classmethod
     def open(cls, name: str) -> "Channel":
@@ -38,14 +40,17 @@ class Channel:
             frame = frame[os.write(self._descriptor, frame) :]
 
     def _read(self, length: int) -> bytes | None:
-        data = os.read(self._descriptor, length)
-        if len(data) == length:
-            return data
-        parts = [data]
-        missing = length - len(data)
-        while missing:
-            if not parts[-1]:
-                return None
-            parts.append(os.read(self._descriptor, missing))
-            missing -= len(parts[-1])
-        return b"".join(parts)
+        """The next bytes. More is taken than was asked for, if it is there: each read leaves the VM."""
+        data = self._ahead
+        if len(data) < length:
+            parts = [data]
+            missing = length - len(data)
+            while missing > 0:
+                part = os.read(self._descriptor, max(missing, READ_AHEAD))
+                if not part:
+                    return None
+                parts.append(part)
+                missing -= len(part)
+            data = b"".join(parts)
+        self._ahead = data[length:]
+        return data[:length]

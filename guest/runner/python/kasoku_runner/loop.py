@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from kasoku_runner import handler
+from kasoku_runner import handler, snapshot
 from kasoku_runner.channel import Channel
 from kasoku_runner.context import Context
 from kasoku_runner.failures import InitFailure, describe, stack_trace, text
@@ -26,21 +26,33 @@ def run(channel_name: str) -> int:
     start = time.perf_counter()
     init = first[0]
     os.environ.update(init["environment"])
+    saved = "withheld" in init
+    if saved:
+        snapshot.withhold(init["withheld"])
     handler.set_import_paths(os.environ["LAMBDA_TASK_ROOT"], init["package_paths"])
     try:
         call = handler.load(init["handler"])
+        read = snapshot.prepare() if saved else []
     except InitFailure as failure:
         return _refuse(channel, failure.describe(), 1)
     except SystemExit as error:
         return _refuse(channel, _exit_failure(error), _exit_status(error))
+    except Exception as error:  # a hook before the snapshot
+        return _refuse(channel, describe(error), 1)
     _flush()
-    channel.send({"type": "ready", "timings": {"imports_ms": _since(start)}})
+    channel.send({"type": "ready", "timings": {"imports_ms": _since(start)}, "withheld": read})
     return _serve(channel, call, init["function"], init["max_response_bytes"])
 
 
 def _serve(channel: Channel, call: handler.Call, function: dict[str, Any], limit: int) -> int:
     while (frame := channel.receive()) is not None:
         invocation, payload = frame
+        if invocation["type"] == "restore":
+            function = invocation["function"]
+            if failure := _restored(invocation["environment"]):
+                return _refuse(channel, failure, 1)
+            channel.send({"type": "ready", "timings": {}})
+            continue
         context = Context(function, invocation)
         start = time.perf_counter()
         answer, failure, exit_status = _answer(call, payload, context, limit)
@@ -55,6 +67,16 @@ def _serve(channel: Channel, call: handler.Call, function: dict[str, Any], limit
         if exit_status is not None:
             return exit_status
     return 0
+
+
+def _restored(environment: dict[str, str]) -> Failure | None:
+    try:
+        snapshot.restored(environment)
+    except SystemExit as error:
+        return _exit_failure(error)
+    except BaseException as error:  # a hook of the function
+        return describe(error)
+    return None
 
 
 def _answer(
@@ -115,7 +137,7 @@ def _encode_failure(failure: Failure) -> bytes:
 
 def _refuse(channel: Channel, failure: Failure, status: int) -> int:
     _flush()
-    channel.send({"type": "init_error"}, _encode_failure(failure))
+    channel.send({"type": "init_error", "withheld": snapshot.looked_at()}, _encode_failure(failure))
     return status
 
 

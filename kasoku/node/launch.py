@@ -1,0 +1,72 @@
+"""A function's VM with its channels: what an instance and the maker of a snapshot have in common."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+
+from kasoku.node.process import Sink, close_all
+from kasoku.node.runner import RunnerProtocol
+from kasoku.node.shells import Shells, spawn
+from kasoku.node.site import Site
+from kasoku.node.vm import Vm, VmPlan
+from kasoku.registry.model import FunctionVersion
+
+RUNNER = "/usr/lib/kasoku/runner/python/main.py"
+SDK = "/usr/lib/kasoku/sdk/python"
+CHANNEL = "/dev/kasoku/invoke"
+TASK_ROOT = "/var/task"
+GUEST_ENV = (("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("TZ", "UTC"))
+
+
+async def launch(
+    site: Site,
+    function: FunctionVersion,
+    hostname: str,
+    output: int,
+    console: Sink,
+    accelerator: Sequence[int] = (),
+    snapshot: int | None = None,
+    shells: Shells | None = None,
+) -> tuple[Vm, RunnerProtocol]:
+    """Boot the function's VM, or let it go on from a snapshot. `output` gets what it prints; all descriptors stay the
+    caller's. Raises PlatformError or OSError."""
+    ours, theirs = socket.socketpair()
+    stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    layers: list[tuple[int, int]] = []
+    try:
+        for path in site.layer_files(function):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            layers.append((descriptor, os.fstat(descriptor).st_size))
+        plan = VmPlan(
+            memory_mib=function.options.memory,
+            layers=layers,
+            channels={0: stdin, 1: output, 2: output, 3: theirs.fileno()},
+            args=[function.python, "-B", RUNNER, CHANNEL],
+            env=list({**dict(GUEST_ENV), **dict(function.image_env), "LAMBDA_TASK_ROOT": TASK_ROOT}.items()),
+            hostname=hostname,
+            snapshot=snapshot,
+            accelerator=list(accelerator),
+        )
+        loop = asyncio.get_running_loop()
+        ours.setblocking(False)
+        _, runner = await loop.create_unix_connection(RunnerProtocol, sock=ours)
+        try:
+            return await Vm.boot(shells.take() if shells else spawn(site.native), plan, console), runner
+        except BaseException:
+            runner.close()
+            raise
+    finally:
+        theirs.close()
+        close_all([stdin, *(descriptor for descriptor, _ in layers)])
+
+
+def environment(function: FunctionVersion, python: str) -> dict[str, str]:
+    """Variables that say what the function is: no secrets, the same in all of its instances. `python` is a version."""
+    return {
+        "AWS_EXECUTION_ENV": f"Kasoku_python{'.'.join(python.split('.')[:2])}",
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.options.memory),
+        "_HANDLER": function.handler,
+    }

@@ -1,0 +1,183 @@
+"""Functions that start from snapshots, over HTTP, in real virtual machines."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Server, eventually, start_real
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = start_real(tmp_path_factory.mktemp("home") / "home", snapshots=True)
+    yield running
+    running.stop()
+
+
+def files(server: Server, name: str) -> list[Path]:
+    from kasoku.node.snapshots.file import Manifest
+    from kasoku.node.snapshots.store import SnapshotStore
+
+    folder = server.home / "snapshots"
+    found = SnapshotStore(folder).entries()
+    return [folder / f"{id}.snapshot" for id, _, m in found if isinstance(m, Manifest) and m.key["function"] == name]
+
+
+def deploy(server: Server, name: str, source: str, **options: Any) -> None:
+    """Deploy and wait for the snapshot."""
+    server.deploy(name, source, idle_timeout=0, **options)
+
+    def made() -> bool:
+        assert "instances boot" not in log(server, name), log(server, name)
+        return bool(files(server, name))
+
+    eventually(made, f"a snapshot of {name}")
+
+
+def log(server: Server, name: str) -> str:
+    return server.gateway.request("GET", f"/v1/functions/{name}/logs")[2].decode()
+
+
+def was_restored(answer: Any) -> bool:
+    return "restore" in answer.detail["timings_ms"]
+
+
+STATE = """
+import json, os, sys, time
+import snapshot_restore_py as hooks
+order = []
+hooks.register_before_snapshot(order.append, "before 1")
+hooks.register_before_snapshot(order.append, "before 2")
+hooks.register_after_restore(order.append, "after 1")
+@hooks.register_after_restore
+def last():
+    order.append("after 2")
+opened = open("/tmp/kept", "w+")
+opened.write("kept")
+opened.flush()
+begun = time.monotonic()
+imported = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
+calls = 0
+def handler(event, context):
+    global calls
+    calls += 1
+    with open("/dev/kasoku/generation", "rb") as file:
+        generation = int.from_bytes(file.read(), "little")
+    opened.seek(0)
+    return {"order": order, "calls": calls, "file": opened.read(), "env": os.environ.get("SECRET"), "now": time.time(),
+            "age": time.monotonic() - begun, "name": imported, "generation": generation, "log": context.log_stream_name}
+"""
+
+
+def test_an_instance_goes_on_where_the_function_was_ready(server: Server) -> None:
+    import time
+
+    deploy(server, "state", STATE, env={"SECRET": "s3cret"}, memory=128)
+    answers = [server.call("state") for _ in range(2)]
+    assert all(map(was_restored, answers)), (answers[0].detail, log(server, "state"))
+    first, second = (answer.result for answer in answers)
+    assert first["order"] == ["before 2", "before 1", "after 1", "after 2"]
+    assert (first["calls"], second["calls"]) == (1, 1)
+    assert (first["file"], first["env"], first["name"]) == ("kept", "s3cret", "state")
+    assert abs(first["now"] - time.time()) < 60
+    assert 0 < first["age"] < 60
+    assert 0 != first["generation"] != second["generation"] != 0
+    assert first["log"] != second["log"]
+    assert "Restore Duration" in log(server, "state")
+    assert all(b"s3cret" not in path.read_bytes() for path in files(server, "state"))
+
+
+RANDOM = """
+import ctypes, os, random, secrets, ssl, tempfile, uuid
+import numpy, numpy.random
+mine, seeded = random.Random(), random.Random(5)
+generator, state = numpy.random.default_rng(), numpy.random.RandomState(3)
+random.random(); ssl.RAND_bytes(1); numpy.random.bytes(1); next(tempfile._get_candidate_names())
+def handler(event, context):
+    sources = {
+        "getrandom": os.getrandom(32), "urandom": os.urandom(32), "device": open("/dev/urandom", "rb").read(32),
+        "random": random.randbytes(32), "instance": mine.randbytes(32), "seeded": seeded.randbytes(32),
+        "secrets": secrets.token_bytes(32), "uuid": uuid.uuid4().bytes, "ssl": ssl.RAND_bytes(32),
+        "numpy": numpy.random.bytes(32), "generator": generator.bytes(32), "state": state.bytes(32),
+        "tempfile": next(tempfile._get_candidate_names()).encode(),
+    }
+    return {name: value.hex() for name, value in sources.items()}
+"""
+
+
+def test_clones_share_no_randomness(server: Server, request: pytest.FixtureRequest) -> None:
+    deploy(server, "random", RANDOM, requirements=["numpy"], memory=256)
+    count = request.config.getoption("--clones")
+    answers = [server.call("random") for _ in range(count)]
+    assert all(map(was_restored, answers)), log(server, "random")
+    for source in answers[0].result:
+        drawn = [answer.result[source] for answer in answers]
+        assert len(set(drawn)) == count, source
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [flip, lambda path: path.write_bytes(path.read_bytes()[:-5])])
+def test_a_damaged_snapshot_is_made_anew(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    server = start_real(home, snapshots=True)
+    deploy(server, "hello", "def handler(event, context):\n    return 1\n", memory=64)
+    (path,) = files(server, "hello")
+    server.stop()
+    damage(path)
+    before = path.read_bytes()
+    server = start_real(home, snapshots=True)
+    eventually(lambda: path.read_bytes() != before, "another snapshot")
+    eventually(lambda: was_restored(server.call("hello")), "a restored instance")
+    assert "made anew: chunk" in log(server, "hello")
+    server.stop()
+
+
+UNSNAPSHOTABLE = {
+    "reads_secret": ("import os\nkey = os.environ['KEY']\ndef handler(e, c): return key", "reads KEY"),
+    "fails": ("import nothing_like_it\ndef handler(e, c): return 1", "its initialisation fails"),
+    "exits": ("import os\nos._exit(3)", "it ended while it was initialised"),
+}
+
+
+@pytest.mark.parametrize("name", UNSNAPSHOTABLE)
+def test_what_cannot_be_saved_boots_and_says_why(name: str, server: Server) -> None:
+    source, reason = UNSNAPSHOTABLE[name]
+    server.deploy(name, source, env={"KEY": "k"}, memory=64, idle_timeout=0)
+    eventually(lambda: "no snapshot, instances boot" in log(server, name), "a warning")
+    assert reason in log(server, name)
+    if name == "reads_secret":
+        answer = server.call(name)
+        assert answer.result == "k" and not was_restored(answer)
+
+
+ACCELERATOR = """
+import pyopencl as cl
+{at_import}
+def handler(event, context):
+    context = cl.create_some_context(interactive=False)
+    return context.devices[0].name
+"""
+
+
+def test_functions_with_an_accelerator(server: Server) -> None:
+    if server.device == "none":
+        pytest.skip("no accelerator here")
+    options: dict[str, Any] = {"requirements": ["numpy", "pyopencl"], "accelerator": server.device, "memory": 384}
+    deploy(server, "lazy", ACCELERATOR.format(at_import=""), **options)
+    answer = server.call("lazy")
+    assert was_restored(answer) and answer.result
+    server.deploy("eager", ACCELERATOR.format(at_import="print(cl.get_platforms())"), idle_timeout=0, **options)
+    eventually(lambda: "no snapshot, instances boot" in log(server, "eager"), "a warning")
+
+
+def test_a_removed_function_leaves_no_snapshot(server: Server) -> None:
+    deploy(server, "gone", "def handler(event, context):\n    return 1\n", memory=64)
+    server.gateway.json("DELETE", "/v1/functions/gone")
+    assert files(server, "gone") == []
