@@ -12,8 +12,9 @@ READ_AHEAD = 16384
 class Channel:
     """Blocking frames over one descriptor. The other end is the node agent, which is trusted."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, output: int | None = None) -> None:
         self._descriptor = descriptor
+        self._output = descriptor if output is None else output
         self._ahead = b""
 
     @classmethod
@@ -37,7 +38,7 @@ class Channel:
         text = json.dumps(header, separators=(",", ":")).encode()
         frame = memoryview(LENGTHS.pack(len(text), len(body)) + text + body)
         while frame:
-            frame = frame[os.write(self._descriptor, frame) :]
+            frame = frame[os.write(self._output, frame) :]
 
     def _read(self, length: int) -> bytes | None:
         """The next bytes. More is taken than was asked for, if it is there: each read leaves the VM."""

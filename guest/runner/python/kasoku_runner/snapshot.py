@@ -47,11 +47,16 @@ def prepare() -> list[str]:
     while hooks:
         function, arguments, keywords = hooks.pop()
         function(*arguments, **keywords)
-    _generators.extend(_find_generators())
     gc.collect()
     # What exists now is not looked at by the collector again: its marks would make private copies of most pages.
     gc.freeze()
     return looked_at()
+
+
+def rehearse() -> None:
+    """What `restored` does, but for what concerns the function."""
+    os.environ.update({})
+    _renew_randomness()
 
 
 def restored(environment: dict[str, str]) -> None:
@@ -68,14 +73,15 @@ def _hooks(name: str) -> list[Any]:
     return registered
 
 
-def _find_generators() -> list[Any]:
-    """Random generators that exist, of the standard library and of NumPy."""
+def find_generators() -> None:
+    """Note the random generators that exist, of the standard library and of NumPy."""
     kinds: list[type] = []
     if random := sys.modules.get("random"):
         kinds.append(random.Random)
     if numpy := sys.modules.get("numpy.random"):
         kinds += [numpy.BitGenerator, numpy.RandomState]
-    return [found for found in gc.get_objects() if isinstance(found, tuple(kinds))] if kinds else []
+    if kinds:
+        _generators.extend(found for found in gc.get_objects() if isinstance(found, tuple(kinds)))
 
 
 def _renew_randomness() -> None:
