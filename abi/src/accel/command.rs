@@ -101,8 +101,13 @@ pub const UNMAP_BUFFER: u32 = 0x030a;
 // Programs (`program`)
 /// `target` = new program.
 pub const CREATE_PROGRAM: u32 = 0x0400;
-/// `target` = program. Answers when the build has ended.
+/// `target` = program. Answers when the build has ended. Body `program::BuildProgram`.
 pub const BUILD_PROGRAM: u32 = 0x0401;
+/// `target` = program, which becomes something to link. As `BUILD_PROGRAM`, with the same body.
+pub const COMPILE_PROGRAM: u32 = 0x0402;
+/// `target` = new program, which is there also when linking fails. Answers when linking has ended. Body
+/// `program::LinkProgram`.
+pub const LINK_PROGRAM: u32 = 0x0403;
 
 // Kernels (`kernel`)
 /// `target` = new kernel.
@@ -126,3 +131,21 @@ pub const EVENT_PROFILE: u32 = 0x0602;
 pub const CREATE_USER_EVENT: u32 = 0x0603;
 /// `target` = user event. Body `object::SetUserEvent`.
 pub const SET_USER_EVENT: u32 = 0x0604;
+
+// Images and samplers (`image`)
+/// `target` = new image.
+pub const CREATE_IMAGE: u32 = 0x0700;
+/// `target` = new sampler.
+pub const CREATE_SAMPLER: u32 = 0x0701;
+/// Enqueued: image to arena. Body `image::TransferImage`.
+pub const READ_IMAGE: u32 = 0x0702;
+/// Enqueued: arena to image. Body `image::TransferImage`.
+pub const WRITE_IMAGE: u32 = 0x0703;
+/// Enqueued. Body `image::CopyImage`.
+pub const COPY_IMAGE: u32 = 0x0704;
+/// Enqueued. Body `image::FillImage`.
+pub const FILL_IMAGE: u32 = 0x0705;
+/// Enqueued. Body `image::CopyImageBuffer`.
+pub const COPY_IMAGE_TO_BUFFER: u32 = 0x0706;
+/// Enqueued. Body `image::CopyImageBuffer`.
+pub const COPY_BUFFER_TO_IMAGE: u32 = 0x0707;

@@ -28,6 +28,12 @@ pub const ARGUMENT: u32 = 6;
 pub const WORK_GROUP: u32 = 7;
 /// As `WORK_GROUP`, with an input value.
 pub const SUB_GROUP: u32 = 8;
+/// Formats that images of a context may have: `index` = kind of image, `parameter` = `memory::BUFFER_*` or
+/// `FORMATS_KERNEL_READ_AND_WRITE`; pairs of channel order and channel type.
+pub const FORMATS: u32 = 9;
+
+/// Formats of images that one kernel both reads and writes.
+pub const FORMATS_KERNEL_READ_AND_WRITE: u32 = 1 << 2;
 
 /// One parameter of a `DESCRIBE` answer.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -45,7 +51,7 @@ assert_layout!(Record, size 16, align 4);
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct GetInfo {
-    /// `PROGRAM` ... `SUB_GROUP`.
+    /// `PROGRAM` ... `FORMATS`.
     pub kind: u32,
     pub index: u32,
     pub parameter: u32,

@@ -10,11 +10,12 @@
 //! The doorbell (guest to broker) and the wake-up (broker to guest) are eventfds beside it. `docs/protocols/accelerator.md`
 //! states the contract in words; the rules for sleeping are in [`session`], the commands in [`command`].
 //!
-//! Nothing here knows an accelerator API by name: an object is a context, a queue, a buffer, a program, a kernel or an
-//! event. Only numbers pass through that belong to the API which the guest's library speaks: status codes and the
+//! Nothing here knows an accelerator API by name: an object is a context, a queue, a buffer, an image, a sampler, a
+//! program, a kernel or an event. Only numbers pass through that belong to the API which the guest's library speaks: status codes and the
 //! parameter numbers of [`info`].
 
 pub mod command;
+pub mod image;
 pub mod info;
 pub mod kernel;
 pub mod memory;

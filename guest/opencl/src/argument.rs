@@ -16,7 +16,10 @@ use crate::buffer::Buffer;
 use crate::cl::*;
 use crate::error::{Result, code, ensure, full, gone, status};
 use crate::handle::{Raw, get};
+use crate::image::Image;
 use crate::kernel::{Argument, Kernel};
+use crate::memory::Memory;
+use crate::sampler::Sampler;
 
 /// Bytes of a built-in type of OpenCL C, by its name; nothing for others.
 fn size_of_type(name: &[u8]) -> Option<usize> {
@@ -64,14 +67,24 @@ unsafe fn handle_at(value: *const c_void) -> Raw {
     if value.is_null() { core::ptr::null_mut() } else { unsafe { value.cast::<Raw>().read_unaligned() } }
 }
 
+fn memory(kernel: &Kernel, memory: Memory) -> Result<Checked> {
+    ensure(Arc::ptr_eq(memory.context(), &kernel.program.context), CL_INVALID_MEM_OBJECT)?;
+    let (argument, object) = (Argument::Memory(memory.downgrade()), memory.id());
+    Ok(Checked { kind: ARGUMENT_OBJECT, argument, object, doubtful: false })
+}
+
 fn buffer(kernel: &Kernel, raw: Raw) -> Result<Checked> {
     if raw.is_null() {
         return Ok(Checked::plain(ARGUMENT_OBJECT, false));
     }
-    let buffer = get::<Buffer>(raw)?;
-    ensure(Arc::ptr_eq(&buffer.context, &kernel.program.context), CL_INVALID_MEM_OBJECT)?;
-    let argument = Argument::Buffer(Arc::downgrade(&buffer));
-    Ok(Checked { kind: ARGUMENT_OBJECT, argument, object: buffer.id, doubtful: false })
+    memory(kernel, Memory::Buffer(Arc::clone(&*get::<Buffer>(raw)?)))
+}
+
+fn sampler(kernel: &Kernel, raw: Raw) -> Result<Checked> {
+    let sampler = Arc::clone(&*get::<Sampler>(raw)?);
+    ensure(Arc::ptr_eq(&sampler.context, &kernel.program.context), CL_INVALID_SAMPLER)?;
+    let object = sampler.id;
+    Ok(Checked { kind: ARGUMENT_OBJECT, argument: Argument::Sampler { _kept: sampler }, object, doubtful: false })
 }
 
 /// # Safety
@@ -88,13 +101,15 @@ unsafe fn check(kernel: &Kernel, index: u32, size: usize, value: *const c_void) 
         Some(CL_KERNEL_ARG_ADDRESS_GLOBAL | CL_KERNEL_ARG_ADDRESS_CONSTANT) => {
             let image = type_name.is_some_and(|name| name.starts_with(b"image"));
             ensure(size == size_of::<Raw>(), CL_INVALID_ARG_SIZE)?;
-            ensure(!image, CL_INVALID_MEM_OBJECT)?;
             // SAFETY: the caller's promise, and the size is that of a handle.
-            buffer(kernel, unsafe { handle_at(value) })
+            let raw = unsafe { handle_at(value) };
+            if image { memory(kernel, Memory::Image(Arc::clone(&*get::<Image>(raw)?))) } else { buffer(kernel, raw) }
         }
         Some(_) => {
             if type_name == Some(b"sampler_t") {
-                return Err(CL_INVALID_SAMPLER);
+                ensure(size == size_of::<Raw>(), CL_INVALID_ARG_SIZE)?;
+                // SAFETY: the caller's promise, and the size is that of a handle.
+                return sampler(kernel, unsafe { handle_at(value) });
             }
             ensure(!value.is_null(), CL_INVALID_ARG_VALUE)?;
             let expected = type_name.and_then(size_of_type);
@@ -106,8 +121,11 @@ unsafe fn check(kernel: &Kernel, index: u32, size: usize, value: *const c_void) 
             if size == size_of::<Raw>() {
                 // SAFETY: the caller's promise.
                 let raw = unsafe { handle_at(value) };
-                if get::<Buffer>(raw).is_ok() {
-                    return Ok(Checked { doubtful: true, ..buffer(kernel, raw)? });
+                if let Ok(object) = Memory::get(raw) {
+                    return Ok(Checked { doubtful: true, ..memory(kernel, object)? });
+                }
+                if get::<Sampler>(raw).is_ok() {
+                    return Ok(Checked { doubtful: true, ..sampler(kernel, raw)? });
                 }
             }
             Ok(Checked::plain(ARGUMENT_BYTES, true))

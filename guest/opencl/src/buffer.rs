@@ -10,14 +10,15 @@ use kasoku_accel_client::lock::Mutex;
 use kasoku_accel_client::mem::copy_data;
 
 use crate::answer::properties;
-use crate::callback::{Destructor, Destructors};
+use crate::callback::Destructors;
 use crate::cl::*;
 use crate::context::Context;
 use crate::device::Device;
 use crate::driver::Driver;
-use crate::error::{Result, code, ensure, full, gone, object as object_frame, status};
-use crate::handle::{Identity, Object, Raw, get, publish, release, retain};
+use crate::error::{Result, ensure, full, gone, object as object_frame, status};
+use crate::handle::{Identity, Object, Raw, get, publish};
 use crate::map::Mapping;
+use crate::memory::{HOST_ACCESS, HOST_MEMORY, KERNEL_ACCESS};
 use crate::progress::Uses;
 
 pub struct Buffer {
@@ -37,7 +38,7 @@ pub struct Buffer {
     pub uses: Arc<Uses>,
     pub mappings: Mutex<Vec<Mapping>>,
     pub property_words: Vec<u64>,
-    destructors: Destructors,
+    pub destructors: Destructors,
 }
 
 impl Object for Buffer {
@@ -78,7 +79,7 @@ impl Buffer {
 
     /// Checks that the program left itself the access that it now asks for.
     pub fn check_host_access(&self, forbidden_by: u64) -> Result<()> {
-        ensure(self.flags & (forbidden_by | CL_MEM_HOST_NO_ACCESS) == 0, CL_INVALID_OPERATION)
+        check_host_access(self.flags, forbidden_by)
     }
 }
 
@@ -93,24 +94,27 @@ impl Drop for Buffer {
     }
 }
 
+/// Checks that `flags` of a memory object leave the program the access that it now asks for.
+pub fn check_host_access(flags: u64, forbidden_by: u64) -> Result<()> {
+    ensure(flags & (forbidden_by | CL_MEM_HOST_NO_ACCESS) == 0, CL_INVALID_OPERATION)
+}
+
 /// Whether an origin suits a device's `CL_DEVICE_MEM_BASE_ADDR_ALIGN`, which is in bits.
 fn is_aligned(origin: u64, device: &Device) -> bool {
     let bits: u32 = device.value(CL_DEVICE_MEM_BASE_ADDR_ALIGN).unwrap_or(8);
     origin.is_multiple_of(u64::from(bits / 8).max(1))
 }
 
-const KERNEL_ACCESS: u64 = CL_MEM_READ_WRITE | CL_MEM_WRITE_ONLY | CL_MEM_READ_ONLY;
-const HOST_ACCESS: u64 = CL_MEM_HOST_WRITE_ONLY | CL_MEM_HOST_READ_ONLY | CL_MEM_HOST_NO_ACCESS;
-const HOST_MEMORY: u64 = CL_MEM_USE_HOST_PTR | CL_MEM_ALLOC_HOST_PTR | CL_MEM_COPY_HOST_PTR;
-
-fn check_flags(flags: u64) -> Result<()> {
+/// Checks the flags of a new memory object.
+pub fn check_flags(flags: u64) -> Result<()> {
     ensure(flags & !(KERNEL_ACCESS | HOST_ACCESS | HOST_MEMORY) == 0, CL_INVALID_VALUE)?;
     ensure((flags & KERNEL_ACCESS).count_ones() <= 1 && (flags & HOST_ACCESS).count_ones() <= 1, CL_INVALID_VALUE)?;
     let mixed = flags & CL_MEM_USE_HOST_PTR != 0 && flags & (CL_MEM_ALLOC_HOST_PTR | CL_MEM_COPY_HOST_PTR) != 0;
     ensure(!mixed, CL_INVALID_VALUE)
 }
 
-fn wire_flags(flags: u64) -> u32 {
+/// What kernels may do, as the broker is told of it.
+pub fn wire_flags(flags: u64) -> u32 {
     match flags & KERNEL_ACCESS {
         CL_MEM_WRITE_ONLY => memory::BUFFER_KERNEL_WRITE_ONLY,
         CL_MEM_READ_ONLY => memory::BUFFER_KERNEL_READ_ONLY,
@@ -233,8 +237,8 @@ pub unsafe extern "C" fn clCreateBufferWithProperties(
     }
 }
 
-/// Flags of a sub-buffer: its own where given, else its parent's; never more than the parent has.
-fn inherited_flags(flags: u64, parent: u64) -> Result<u64> {
+/// Flags of what shows a part of `parent`: its own where given, else its parent's; never more than the parent has.
+pub fn inherited_flags(flags: u64, parent: u64) -> Result<u64> {
     check_flags(flags)?;
     ensure(flags & HOST_MEMORY == 0, CL_INVALID_VALUE)?;
     let kernel = flags & KERNEL_ACCESS;
@@ -294,23 +298,4 @@ pub unsafe extern "C" fn clCreateSubBuffer(
             })))
         })
     }
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clRetainMemObject(object: Raw) -> i32 {
-    code(|| retain::<Buffer>(object))
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clReleaseMemObject(object: Raw) -> i32 {
-    code(|| release::<Buffer>(object))
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clSetMemObjectDestructorCallback(
-    object: Raw,
-    notify: Option<Destructor>,
-    user_data: *mut c_void,
-) -> i32 {
-    code(|| get::<Buffer>(object)?.destructors.add(notify, user_data))
 }

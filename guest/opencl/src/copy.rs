@@ -9,6 +9,7 @@ use crate::buffer::Buffer;
 use crate::cl::*;
 use crate::error::{Result, code, ensure};
 use crate::handle::{Raw, get};
+use crate::memory::Memory;
 use crate::order::Order;
 use crate::queue::Queue;
 use crate::rect::Area;
@@ -170,9 +171,9 @@ pub unsafe extern "C" fn clEnqueueMigrateMemObjects(
         let known = CL_MIGRATE_MEM_OBJECT_HOST | CL_MIGRATE_MEM_OBJECT_CONTENT_UNDEFINED;
         ensure(flags & !known == 0, CL_INVALID_VALUE)?;
         // SAFETY: the program gave `objects_len` handles.
-        let buffers = unsafe { list(objects_len as usize, objects) };
-        let check = |raw: Raw| -> Result<()> { get::<Buffer>(raw)?.check_use(&queue.context, &queue.device) };
-        buffers.into_iter().try_for_each(check)?;
+        let handles = unsafe { list(objects_len as usize, objects) };
+        let check = |raw: Raw| -> Result<()> { Memory::get(raw)?.check_use(&queue.context, &queue.device) };
+        handles.into_iter().try_for_each(check)?;
         let order = Order::new(&queue, CL_COMMAND_MIGRATE_MEM_OBJECTS, count, waits, event)?;
         if order.is_free() {
             let now = order.now_ns();

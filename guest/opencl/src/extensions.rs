@@ -17,6 +17,8 @@ const LANGUAGE: &[&[u8]] = &[
     b"cl_khr_int64_base_atomics",
     b"cl_khr_int64_extended_atomics",
     b"cl_khr_byte_addressable_store",
+    b"cl_khr_3d_image_writes",
+    b"cl_khr_depth_images",
     b"cl_khr_fp64",
     b"cl_khr_fp16",
     b"cl_khr_expect_assume",
@@ -33,11 +35,14 @@ const LANGUAGE: &[&[u8]] = &[
 /// Extensions that bring functions or parameters which this library has.
 const HOST: &[&[u8]] = &[b"cl_khr_icd", b"cl_khr_extended_versioning"];
 
+/// As `HOST`, where the device has them too.
+const SHARED: &[&[u8]] = &[b"cl_khr_image2d_from_buffer"];
+
 /// Prefix of the sub-group extensions; they need `clGetKernelSubGroupInfo`, which is here.
 const SUBGROUPS: [&[u8]; 2] = [b"cl_khr_subgroup", b"cl_intel_subgroups"];
 
 fn works(name: &[u8]) -> bool {
-    LANGUAGE.contains(&name) || SUBGROUPS.iter().any(|prefix| name.starts_with(prefix))
+    LANGUAGE.contains(&name) || SHARED.contains(&name) || SUBGROUPS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The list that a device gets, from the list that its own driver gives.
@@ -47,7 +52,7 @@ pub fn of_device(native: &[u8]) -> Vec<u8> {
 }
 
 /// Features of OpenCL C that need what this library does not have, by part of the name.
-const ABSENT_FEATURES: [&[u8]; 4] = [b"image", b"pipe", b"device_enqueue", b"read_write"];
+const ABSENT_FEATURES: [&[u8]; 2] = [b"pipe", b"device_enqueue"];
 
 /// Keeps those of an array of `cl_name_version` that work.
 pub fn features(native: &[u8]) -> Vec<u8> {
@@ -70,7 +75,7 @@ pub fn with_versions(list: &[u8]) -> Vec<u8> {
 mod tests {
     #[test]
     fn only_what_works_is_listed() {
-        let native = b"cl_khr_fp64 cl_khr_gl_sharing cl_khr_subgroup_ballot cl_khr_3d_image_writes cl_khr_icd";
+        let native = b"cl_khr_fp64 cl_khr_gl_sharing cl_khr_subgroup_ballot cl_khr_gl_event cl_khr_icd";
         let list = super::of_device(native);
         assert_eq!(list, b"cl_khr_fp64 cl_khr_subgroup_ballot cl_khr_icd cl_khr_extended_versioning");
         assert_eq!(super::with_versions(&list).len(), 4 * 68);

@@ -88,10 +88,11 @@ fn find(name: &[u8], beside: Option<&[u8]>, directories: &[Vec<u8>]) -> Option<(
 }
 
 /// Every header that `source` includes, directly or not, as `BUILD_PROGRAM` takes them. One name means one header in the
-/// whole program: the first that is found.
-pub fn collect(source: &[u8], directories: &[Vec<u8>]) -> Vec<u8> {
-    let mut found: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-    let mut open: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+/// whole program: one of those that the program gave (`embedded`: name, text), else the first that is found.
+pub fn collect(source: &[u8], directories: &[Vec<u8>], embedded: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<u8> {
+    let mut open: Vec<(Vec<u8>, Option<Vec<u8>>)> = embedded.iter().map(|(_, text)| (text.clone(), None)).collect();
+    let mut found: BTreeMap<Vec<u8>, Option<Vec<u8>>> =
+        embedded.into_iter().map(|(name, text)| (name, Some(text))).collect();
     let mut total = 0;
     let mut visit = |text: &[u8], beside: Option<&[u8]>, open: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>| {
         for (name, quoted) in includes(text) {
@@ -162,14 +163,15 @@ mod tests {
         write("a/sub/two.h", "#include \"four.h\"\n#include \"one.h\"\n");
         write("a/sub/four.h", "int beside;");
         write("b/four.h", "int wrong;");
-        write("b/three.h", "int three;");
+        write("b/three.h", "int never;");
+        write("b/five.h", "int five;");
         let directories = [root.join("b"), root.join("a")].map(|path| path.to_str().unwrap().as_bytes().to_vec());
         let source = b"#include \"one.h\"\n// #include \"nowhere.h\"\n#include \"missing.h\"\nkernel void f() {}\n";
-        let headers = parse(&collect(source, &directories));
+        let headers = parse(&collect(source, &directories, vec![("three.h".into(), b"#include \"five.h\"".to_vec())]));
         std::fs::remove_dir_all(&root).unwrap();
         let names: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["four.h", "one.h", "sub/two.h", "three.h"]);
-        assert_eq!(headers[0].1, "int beside;");
-        assert_eq!(headers[3].1, "int three;");
+        assert_eq!(names, ["five.h", "four.h", "one.h", "sub/two.h", "three.h"]);
+        assert_eq!(headers[1].1, "int beside;");
+        assert_eq!(headers[4].1, "#include \"five.h\"", "what the program gave comes before its files");
     }
 }

@@ -1,5 +1,5 @@
 //! Kernels: creation and life.
-use alloc::sync::{Arc, Weak};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::c_char;
 use core::sync::atomic::Ordering;
@@ -9,12 +9,13 @@ use kasoku_abi::accel::{Id, info, kernel};
 use kasoku_accel_client::lock::Mutex;
 
 use crate::answer::c_text;
-use crate::buffer::Buffer;
 use crate::cl::*;
 use crate::driver::Records;
 use crate::error::{Result, code, ensure, full, gone, object as object_frame, status, store};
 use crate::handle::{Identity, Object, Raw, get, publish, release, retain};
+use crate::memory::WeakMemory;
 use crate::program::Program;
+use crate::sampler::Sampler;
 
 /// What an argument is set to, as far as launches must know.
 #[derive(Clone)]
@@ -22,8 +23,12 @@ pub enum Argument {
     Unset,
     /// A value, local memory, or a null buffer.
     Value,
-    /// The specification does not let a kernel keep its buffers alive.
-    Buffer(Weak<Buffer>),
+    /// The specification does not let a kernel keep its memory objects alive.
+    Memory(WeakMemory),
+    /// A sampler is small: the kernel keeps it.
+    Sampler {
+        _kept: Arc<Sampler>,
+    },
 }
 
 pub struct Kernel {

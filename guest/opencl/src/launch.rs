@@ -7,28 +7,28 @@ use kasoku_abi::accel::command::{LAUNCH, MARKER};
 use kasoku_abi::accel::{info, kernel};
 
 use crate::answer::list;
-use crate::buffer::Buffer;
 use crate::cl::*;
 use crate::device::Device;
 use crate::error::{Result, code, ensure};
 use crate::handle::{Raw, get};
 use crate::kernel::{Argument, Kernel};
+use crate::memory::Memory;
 use crate::order::Order;
 use crate::progress::Uses;
 use crate::queue::Queue;
 
-/// The buffers that a kernel's arguments name; an error while some argument is not set.
-fn buffers(kernel: &Kernel) -> Result<Vec<Arc<Buffer>>> {
+/// The memory objects that a kernel's arguments name; an error while some argument is not set.
+fn memory_of(kernel: &Kernel) -> Result<Vec<Memory>> {
     let arguments = kernel.arguments.lock();
-    let mut buffers = Vec::with_capacity(arguments.len());
+    let mut memory = Vec::with_capacity(arguments.len());
     for argument in arguments.iter() {
         match argument {
             Argument::Unset => return Err(CL_INVALID_KERNEL_ARGS),
-            Argument::Value => {}
-            Argument::Buffer(buffer) => buffers.push(buffer.upgrade().ok_or(CL_INVALID_KERNEL_ARGS)?),
+            Argument::Value | Argument::Sampler { .. } => {}
+            Argument::Memory(object) => memory.push(object.upgrade().ok_or(CL_INVALID_KERNEL_ARGS)?),
         }
     }
-    Ok(buffers)
+    Ok(memory)
 }
 
 /// Checks a local size; whether it divides the global size.
@@ -64,11 +64,11 @@ fn check(queue: &Queue, kernel: &Kernel) -> Result<()> {
     ensure(kernel.program.is_executable(Some(queue.device.index)), CL_INVALID_PROGRAM_EXECUTABLE)
 }
 
-fn submit(order: Order<'_>, launch: &kernel::Launch, buffers: &[Arc<Buffer>], ask: bool) -> Result<()> {
+fn submit(order: Order<'_>, launch: &kernel::Launch, memory: &[Memory], ask: bool) -> Result<()> {
     let queue = order.queue;
-    buffers.iter().try_for_each(|buffer| buffer.check_use(&queue.context, &queue.device))?;
+    memory.iter().try_for_each(|object| object.check_use(&queue.context, &queue.device))?;
     let command = queue.context.driver.command(LAUNCH, queue.id).body(launch);
-    let uses: Vec<&Uses> = buffers.iter().map(|buffer| &*buffer.uses).collect();
+    let uses: Vec<&Uses> = memory.iter().map(|object| &**object.uses()).collect();
     if ask { order.ask(command, &uses) } else { order.post(command, &uses, None) }
 }
 
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn clEnqueueNDRangeKernel(
         let queue = get::<Queue>(queue)?;
         let kernel = get::<Kernel>(kernel)?;
         check(&queue, &kernel)?;
-        let buffers = buffers(&kernel)?;
+        let memory = memory_of(&kernel)?;
         ensure((1..=3).contains(&dimensions), CL_INVALID_WORK_DIMENSION)?;
         // SAFETY: the program gave null or `dimensions` numbers each.
         let (offset, global, local) = unsafe {
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn clEnqueueNDRangeKernel(
             local_size: wide(&local, if local.is_empty() { 0 } else { 1 }),
         };
         // Groups of unequal size depend on device, language version and options: the device knows.
-        submit(order, &launch, &buffers, !divides)
+        submit(order, &launch, &memory, !divides)
     })
 }
 
@@ -122,9 +122,9 @@ pub unsafe extern "C" fn clEnqueueTask(queue: Raw, kernel: Raw, count: u32, wait
         let queue = get::<Queue>(queue)?;
         let kernel = get::<Kernel>(kernel)?;
         check(&queue, &kernel)?;
-        let buffers = buffers(&kernel)?;
+        let memory = memory_of(&kernel)?;
         let order = Order::new(&queue, CL_COMMAND_TASK, count, waits, event)?;
-        submit(order, &kernel::Launch { kernel: kernel.id, ..Default::default() }, &buffers, false)
+        submit(order, &kernel::Launch { kernel: kernel.id, ..Default::default() }, &memory, false)
     })
 }
 

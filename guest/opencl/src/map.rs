@@ -13,6 +13,8 @@ use crate::buffer::Buffer;
 use crate::cl::*;
 use crate::error::{Result, code, ensure, store};
 use crate::handle::{Raw, get};
+use crate::image_map;
+use crate::memory::Memory;
 use crate::order::Order;
 use crate::queue::Queue;
 use crate::rect::{Area, Rect};
@@ -29,10 +31,17 @@ pub struct Mapping {
     pub staging: Option<Range>,
 }
 
-const WRITING: u64 = CL_MAP_WRITE | CL_MAP_WRITE_INVALIDATE_REGION;
+pub const WRITING: u64 = CL_MAP_WRITE | CL_MAP_WRITE_INVALIDATE_REGION;
+
+/// Checks the flags of a mapping.
+pub fn check_map_flags(flags: u64) -> Result<()> {
+    ensure(flags & !(CL_MAP_READ | WRITING) == 0, CL_INVALID_VALUE)?;
+    let mixed = flags & CL_MAP_WRITE_INVALIDATE_REGION != 0 && flags & (CL_MAP_READ | CL_MAP_WRITE) != 0;
+    ensure(!mixed, CL_INVALID_VALUE)
+}
 
 /// Nothing moves; the event or the blocking call comes in its turn.
-fn in_turn(order: Order<'_>, blocking: bool, action: Option<Action>) -> Result<()> {
+pub fn in_turn(order: Order<'_>, blocking: bool, action: Option<Action>) -> Result<()> {
     let driver = order.queue.context.driver;
     if order.is_free() {
         if let Some(Action::Free(range)) = action {
@@ -128,9 +137,7 @@ pub unsafe extern "C" fn clEnqueueMapBuffer(
         let buffer = get::<Buffer>(buffer)?;
         buffer.check_use(&queue.context, &queue.device)?;
         buffer.check(offset, size)?;
-        ensure(flags & !(CL_MAP_READ | WRITING) == 0, CL_INVALID_VALUE)?;
-        let mixed = flags & CL_MAP_WRITE_INVALIDATE_REGION != 0 && flags & (CL_MAP_READ | CL_MAP_WRITE) != 0;
-        ensure(!mixed, CL_INVALID_VALUE)?;
+        check_map_flags(flags)?;
         let order = Order::new(&queue, CL_COMMAND_MAP_BUFFER, count, waits, event)?;
         if flags & CL_MAP_READ != 0 {
             buffer.check_host_access(CL_MEM_HOST_WRITE_ONLY)?;
@@ -149,7 +156,7 @@ pub unsafe extern "C" fn clEnqueueMapBuffer(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clEnqueueUnmapMemObject(
     queue: Raw,
-    buffer: Raw,
+    object: Raw,
     address: *mut c_void,
     count: u32,
     waits: *const Raw,
@@ -157,9 +164,13 @@ pub unsafe extern "C" fn clEnqueueUnmapMemObject(
 ) -> i32 {
     code(|| {
         let queue = get::<Queue>(queue)?;
-        let buffer = get::<Buffer>(buffer)?;
-        buffer.check_use(&queue.context, &queue.device)?;
+        let memory = Memory::get(object)?;
+        memory.check_use(&queue.context, &queue.device)?;
         let order = Order::new(&queue, CL_COMMAND_UNMAP_MEM_OBJECT, count, waits, event)?;
+        let buffer = match memory {
+            Memory::Buffer(buffer) => buffer,
+            Memory::Image(image) => return image_map::unmap(&image, order, address),
+        };
         let mapping = {
             let mut mappings = buffer.mappings.lock();
             let at = mappings.iter().rposition(|mapping| mapping.address == address as usize);

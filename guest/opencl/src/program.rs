@@ -1,4 +1,5 @@
 //! Programs: creation and builds.
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
@@ -7,6 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use kasoku_abi::accel::command::{BUILD_PROGRAM, CREATE_PROGRAM, GET_INFO};
 use kasoku_abi::accel::{Id, info, program};
 use kasoku_accel_client::lock::Mutex;
+use zerocopy::IntoBytes;
 
 use crate::answer::{c_text, list};
 use crate::callback::{Destructor, Destructors};
@@ -26,6 +28,8 @@ pub enum Origin {
     Source(Vec<u8>),
     Binary,
     Intermediate(Vec<u8>),
+    /// Other programs.
+    Linked,
 }
 
 pub struct Program {
@@ -38,6 +42,8 @@ pub struct Program {
     pub built: Mutex<(Arc<Records>, Vec<u8>)>,
     /// Kernels that exist: the program cannot be built anew under them.
     pub kernels: AtomicU32,
+    /// Specialisation constants, by number, for the next build.
+    pub constants: Mutex<BTreeMap<u32, program::Constant>>,
     destructors: Destructors,
 }
 
@@ -50,17 +56,40 @@ impl Object for Program {
 }
 
 impl Program {
+    /// A program that the broker knows by `id`, not yet built.
+    pub fn new(identity: Identity, context: &Arc<Context>, id: Id, devices: Vec<Arc<Device>>, origin: Origin) -> Self {
+        Self {
+            identity,
+            context: Arc::clone(context),
+            id,
+            devices,
+            origin,
+            built: Mutex::default(),
+            kernels: AtomicU32::new(0),
+            constants: Mutex::new(BTreeMap::new()),
+            destructors: Destructors::new(),
+        }
+    }
+
     pub fn records(&self) -> Arc<Records> {
         Arc::clone(&self.built.lock().0)
     }
 
+    /// The kind of binary that the last build made for a device, `CL_PROGRAM_BINARY_TYPE_*`.
+    pub fn binary_type(&self, device: u32) -> u32 {
+        let records = self.records();
+        let status = records.value::<i32>(info::BUILD, device, CL_PROGRAM_BUILD_STATUS);
+        let built = status == Some(CL_BUILD_SUCCESS);
+        let kind = records.value(info::BUILD, device, CL_PROGRAM_BINARY_TYPE);
+        if built { kind.unwrap_or(CL_PROGRAM_BINARY_TYPE_NONE) } else { CL_PROGRAM_BINARY_TYPE_NONE }
+    }
+
     /// Whether it can run on some device, or on `device`.
     pub fn is_executable(&self, device: Option<u32>) -> bool {
-        let records = self.records();
-        let built = |index| records.value::<i32>(info::BUILD, index, CL_PROGRAM_BUILD_STATUS) == Some(CL_BUILD_SUCCESS);
+        let runs = |index| self.binary_type(index) == CL_PROGRAM_BINARY_TYPE_EXECUTABLE;
         match device {
-            Some(index) => built(index),
-            None => self.devices.iter().any(|device| built(device.index)),
+            Some(index) => runs(index),
+            None => self.devices.iter().any(|device| runs(device.index)),
         }
     }
 
@@ -73,7 +102,8 @@ impl Program {
 
     /// The binary for a device; empty before a build.
     pub fn binary(&self, device: &Device) -> Result<Vec<u8>> {
-        if !matches!(self.origin, Origin::Binary) && !self.is_executable(Some(device.index)) {
+        let built = self.binary_type(device.index) != CL_PROGRAM_BINARY_TYPE_NONE;
+        if !matches!(self.origin, Origin::Binary) && !built {
             return Ok(Vec::new());
         }
         let driver = self.context.driver;
@@ -84,25 +114,62 @@ impl Program {
         })
     }
 
-    fn build(&self, devices: &[Arc<Device>], options: &[u8]) -> Result<()> {
+    /// Builds or compiles it; `embedded`: names and texts of headers that the program gave.
+    pub fn make(
+        &self,
+        operation: u32,
+        devices: &[Arc<Device>],
+        options: &[u8],
+        embedded: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<()> {
         let driver = self.context.driver;
         let parsed = Options::parse(options);
         let headers = match &self.origin {
-            Origin::Source(source) => include::collect(source, &parsed.directories),
-            Origin::Binary | Origin::Intermediate(_) => Vec::new(),
+            Origin::Source(source) => include::collect(source, &parsed.directories, embedded),
+            Origin::Binary | Origin::Intermediate(_) | Origin::Linked => Vec::new(),
         };
-        // What arguments are lets this library check them by itself (`argument`).
-        let wire = [&parsed.rest[..], b" -cl-kernel-arg-info"].concat();
-        let mut command = driver.command(BUILD_PROGRAM, self.id);
+        let constants: Vec<program::Constant> = self.constants.lock().values().copied().collect();
+        // What arguments are lets this library check them by itself (`argument`). A binary has its options already.
+        let told: &[u8] = if matches!(self.origin, Origin::Binary) { b"" } else { b" -cl-kernel-arg-info" };
+        let wire = [&parsed.rest[..], told].concat();
+        let mut command = driver.command(operation, self.id);
         let body = program::BuildProgram {
             devices: devices.iter().fold(0, |mask, device| mask | 1 << device.index),
             options: command.attach(&wire).map_err(full)?,
             headers: command.attach(&headers).map_err(full)?,
+            constants: command.attach(constants.as_bytes()).map_err(full)?,
         };
         let answer = command.body(&body).call().map_err(gone)?;
         let records = driver.describe(self.id)?;
         *self.built.lock() = (Arc::new(records), Vec::from(options));
         status(answer.status)
+    }
+
+    /// The devices that a program lists for a build, or all of them for an empty list.
+    pub fn devices_of(&self, count: u32, devices: *const Raw) -> Result<Vec<Arc<Device>>> {
+        ensure((count == 0) == devices.is_null(), CL_INVALID_VALUE)?;
+        // SAFETY: the program gave `count` handles.
+        let raws = unsafe { list(count as usize, devices) };
+        if raws.is_empty() {
+            return Ok(self.devices.clone());
+        }
+        raws.into_iter().map(|raw| self.device(raw)).collect()
+    }
+}
+
+/// A build has ended with `result`: with a callback the call may have returned before, so the outcome is in the build's status.
+///
+/// # Safety
+/// `notify` is a function of the program that takes these arguments.
+pub unsafe fn tell(result: Result<()>, notify: Option<Notify>, handle: Raw, user_data: *mut c_void) -> Result<()> {
+    let built = matches!(result, Ok(()) | Err(CL_BUILD_PROGRAM_FAILURE | CL_COMPILE_PROGRAM_FAILURE));
+    match notify.filter(|_| built) {
+        Some(notify) => {
+            // SAFETY: the caller's promise.
+            unsafe { notify(handle, user_data) };
+            Ok(())
+        }
+        None => result,
     }
 }
 
@@ -127,16 +194,12 @@ fn create(context: &Arc<Context>, devices: Vec<Arc<Device>>, kind: u32, text: &[
     } else {
         status(command.call().map_err(gone)?.status)?;
     }
-    Ok(publish(Arc::new(Program {
-        identity,
-        context: Arc::clone(context),
-        id,
-        devices,
-        origin,
-        built: Mutex::default(),
-        kernels: AtomicU32::new(0),
-        destructors: Destructors::new(),
-    })))
+    let program = Program::new(identity, context, id, devices, origin);
+    if kind == program::BINARY {
+        // What kind of binary it is shows before any build.
+        program.built.lock().0 = Arc::new(driver.describe(id)?);
+    }
+    Ok(publish(Arc::new(program)))
 }
 
 #[unsafe(no_mangle)]
@@ -281,58 +344,16 @@ pub unsafe extern "C" fn clBuildProgram(
     code(|| {
         let handle = program;
         let program = get::<Program>(program)?;
-        ensure((count == 0) == devices.is_null(), CL_INVALID_VALUE)?;
+        let devices = program.devices_of(count, devices)?;
         ensure(notify.is_some() || user_data.is_null(), CL_INVALID_VALUE)?;
-        // SAFETY: the program gave `count` handles, and null or a C string.
-        let (raws, options) = unsafe { (list(count as usize, devices), c_text(options)) };
-        let mut devices: Vec<_> = raws.into_iter().map(|raw| program.device(raw)).collect::<Result<_>>()?;
-        if devices.is_empty() {
-            devices = program.devices.clone();
-        }
+        ensure(!matches!(program.origin, Origin::Linked), CL_INVALID_OPERATION)?;
         ensure(program.kernels.load(Ordering::Acquire) == 0, CL_INVALID_OPERATION)?;
-        let result = program.build(&devices, options);
-        match notify {
-            // With a callback the call may return before the build has ended, so its outcome is in the build's status.
-            Some(notify) if matches!(result, Ok(()) | Err(CL_BUILD_PROGRAM_FAILURE)) => {
-                // SAFETY: the program registered the function for this call.
-                unsafe { notify(handle, user_data) };
-                Ok(())
-            }
-            _ => result,
-        }
+        // SAFETY: the program passes null or a C string.
+        let options = unsafe { c_text(options) };
+        let result = program.make(BUILD_PROGRAM, &devices, options, Vec::new());
+        // SAFETY: the program registered the function for this call.
+        unsafe { tell(result, notify, handle, user_data) }
     })
-}
-
-/// Separate compilation needs a linker, which no device here has (`CL_DEVICE_LINKER_AVAILABLE`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clCompileProgram(
-    program: Raw,
-    _count: u32,
-    _devices: *const Raw,
-    _options: *const c_char,
-    _headers_len: u32,
-    _headers: *const Raw,
-    _names: *const *const c_char,
-    _notify: Option<Notify>,
-    _user_data: *mut c_void,
-) -> i32 {
-    code(|| get::<Program>(program).and(Err(CL_COMPILER_NOT_AVAILABLE)))
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clLinkProgram(
-    context: Raw,
-    _count: u32,
-    _devices: *const Raw,
-    _options: *const c_char,
-    _programs_len: u32,
-    _programs: *const Raw,
-    _notify: Option<Notify>,
-    _user_data: *mut c_void,
-    errcode_ret: *mut i32,
-) -> Raw {
-    // SAFETY: the program passes null or a place for the code.
-    unsafe { object_frame(errcode_ret, || get::<Context>(context).and(Err(CL_LINKER_NOT_AVAILABLE))) }
 }
 
 /// Deprecated since 3.0, where it may be refused.
@@ -345,13 +366,22 @@ pub unsafe extern "C" fn clSetProgramReleaseCallback(
     code(|| get::<Program>(program)?.destructors.add(notify, user_data))
 }
 
-/// Only programs of an intermediate language have constants to specialise, and the protocol does not carry them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clSetProgramSpecializationConstant(
     program: Raw,
-    _id: u32,
-    _size: usize,
-    _value: *const c_void,
+    id: u32,
+    size: usize,
+    value: *const c_void,
 ) -> i32 {
-    code(|| get::<Program>(program).and(Err(CL_INVALID_OPERATION)))
+    code(|| {
+        let program = get::<Program>(program)?;
+        let Origin::Intermediate(text) = &program.origin else { return Err(CL_INVALID_PROGRAM) };
+        let expected = crate::spirv::constant_size(text, id).ok_or(CL_INVALID_SPEC_ID)?;
+        ensure(size == expected && !value.is_null(), CL_INVALID_VALUE)?;
+        let mut constant = program::Constant { id, size: size as u32, value: [0; 8] };
+        // SAFETY: the program gave `size` bytes, which are at most eight.
+        constant.value[..size].copy_from_slice(unsafe { core::slice::from_raw_parts(value.cast(), size) });
+        program.constants.lock().insert(id, constant);
+        Ok(())
+    })
 }

@@ -46,11 +46,11 @@ pub unsafe extern "C" fn clGetProgramInfo(
             CL_PROGRAM_DEVICES => query.handles(program.devices.iter().map(|device| device.identity().raw())),
             CL_PROGRAM_SOURCE => match &program.origin {
                 Origin::Source(source) => query.text(source),
-                Origin::Binary | Origin::Intermediate(_) => query.text(b""),
+                Origin::Binary | Origin::Intermediate(_) | Origin::Linked => query.text(b""),
             },
             CL_PROGRAM_IL => match &program.origin {
                 Origin::Intermediate(text) => query.bytes(text),
-                Origin::Source(_) | Origin::Binary => query.bytes(b""),
+                Origin::Source(_) | Origin::Binary | Origin::Linked => query.bytes(b""),
             },
             CL_PROGRAM_BINARY_SIZES => {
                 let sizes = program.devices.iter().map(|device| program.binary(device).map(|binary| binary.len()));

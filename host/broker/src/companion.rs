@@ -2,20 +2,9 @@
 use crate::job;
 use crate::link::{self, Link, Message, Received};
 use crate::signature::Signed;
-use kasoku_backend::Language;
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-
-/// A program to be compiled for one device.
-pub struct CompileRequest<'a> {
-    pub device: u32,
-    pub language: Language,
-    pub text: &'a [u8],
-    pub options: &'a str,
-    /// In the ABI's form.
-    pub headers: &'a [u8],
-}
 
 /// What came of it.
 pub struct Compiled {
@@ -64,11 +53,11 @@ impl Companion {
     }
 
     /// Compiles in another process; blocks.
-    pub fn compile(&self, request: &CompileRequest<'_>) -> Result<Compiled, CompanionError> {
-        let CompileRequest { device, language, text, options, headers } = *request;
-        let bytes = job::encode_job(device, language, text, options, headers);
+    pub fn compile(&self, parts: &job::Parts<'_>) -> Result<Compiled, CompanionError> {
+        let bytes = job::encode_job(parts);
         let file = link::sealed_file(&[&bytes]).map_err(CompanionError::Send)?;
-        let answer = self.ask(Message::new(link::COMPILE, 0), &file)?;
+        let value = if parts.inputs.is_empty() { link::PLAIN } else { link::LINKS };
+        let answer = self.ask(Message { value, ..Message::new(link::COMPILE, 0) }, &file)?;
         let result = answer.descriptors.into_iter().next().ok_or(CompanionError::Compiler)?;
         let bytes = link::read_all(result, job::RESULT_MAX).map_err(|_| CompanionError::Compiler)?;
         let build = job::decode_result(&bytes).ok_or(CompanionError::Compiler)?;

@@ -45,7 +45,9 @@ fn compile_one(link: &Link, compiler: &mut impl Compiler) -> u8 {
     let Some(received) = link.receive() else { return 0 };
     let mut descriptors = received.descriptors.into_iter();
     let (Some(job), Some(result)) = (descriptors.next(), descriptors.next()) else { return 1 };
-    let job = link::read_all(job, job::JOB_MAX).ok().and_then(|bytes| job::decode_job(&bytes));
+    // The supervisor has looked at the tags of what is linked, or says that there is nothing of the kind.
+    let checked = received.message.value == link::LINKS;
+    let job = link::read_all(job, job::JOB_MAX).ok().and_then(|bytes| job::decode_job(&bytes, |_| checked));
     // A process serves one device, which is its first whatever the guest calls it.
     let build = match job {
         Some(job) => compiler.compile(&kasoku_backend::Job { device: 0, ..job }),

@@ -4,7 +4,7 @@ use crate::cli::ChildOptions;
 use crate::job;
 use crate::link::{self, Message};
 use crate::process::{COMPILE, Process, describe_end};
-use crate::signature::Key;
+use crate::signature::{Key, Signed};
 use kasoku_backend::Build;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -43,7 +43,16 @@ pub struct Compilers {
     started: u64,
     spare: Option<Process>,
     running: Vec<Running>,
-    waiting: VecDeque<(Origin, OwnedFd)>,
+    waiting: VecDeque<Waiting>,
+    /// Refused jobs, whose answers the next `turn` gives.
+    refused: Vec<Ended>,
+}
+
+struct Waiting {
+    origin: Origin,
+    job: OwnedFd,
+    /// `link::PLAIN` or `link::LINKS`.
+    value: u64,
 }
 
 struct Running {
@@ -57,7 +66,8 @@ struct Running {
 impl Compilers {
     /// `scratch`: where each gets a directory of its own.
     pub fn new(options: ChildOptions, scratch: PathBuf) -> Self {
-        Self { options, scratch, started: 0, spare: None, running: Vec::new(), waiting: VecDeque::new() }
+        let (running, waiting, refused) = (Vec::new(), VecDeque::new(), Vec::new());
+        Self { options, scratch, started: 0, spare: None, running, waiting, refused }
     }
 
     /// Starts the process that waits, if none does.
@@ -83,16 +93,35 @@ impl Compilers {
 
     /// Takes a job; the answer comes from `turn`.
     pub fn submit(&mut self, origin: Origin, job: OwnedFd) {
+        self.queue(Waiting { origin, job, value: link::PLAIN });
+    }
+
+    /// Takes a job that links binaries, if they are all this node's. The compiler gets a copy that nobody can change any more.
+    pub fn submit_link(&mut self, origin: Origin, job: OwnedFd, key: Option<&Key>) {
+        let genuine = |signed: &Signed| key.is_some_and(|key| key.verify(&signed.tag(), signed.binary()));
+        let bytes = link::read_all(job, job::JOB_MAX).ok();
+        let checked = bytes.filter(|bytes| job::decode_job(bytes, genuine).is_some());
+        match checked.and_then(|bytes| link::sealed_file(&[&bytes]).ok()) {
+            Some(job) => self.queue(Waiting { origin, job, value: link::LINKS }),
+            None => self.refused.push(failure(origin, "what is to be linked is not of this node")),
+        }
+    }
+
+    fn queue(&mut self, job: Waiting) {
         // A worker that floods us loses its oldest jobs' place, not our memory.
         if self.waiting.len() < MOST_WAITING {
-            self.waiting.push_back((origin, job));
+            self.waiting.push_back(job);
         }
     }
 
     /// When somebody must be looked after even if nothing happens.
     pub fn next_deadline(&self) -> Option<Instant> {
         let can_start = !self.waiting.is_empty() && self.running.len() < MOST_RUNNING;
-        if can_start { Some(Instant::now()) } else { self.running.iter().map(|running| running.deadline).min() }
+        if can_start || !self.refused.is_empty() {
+            Some(Instant::now())
+        } else {
+            self.running.iter().map(|running| running.deadline).min()
+        }
     }
 
     /// The links of running compilers, in the order that `turn` expects.
@@ -102,7 +131,7 @@ impl Compilers {
 
     /// Deals with compilers that are done (`ready`, in the order of `links`) or late, and starts what waits.
     pub fn turn(&mut self, ready: &[bool], key: Option<&Key>) -> Vec<Ended> {
-        let mut ended = Vec::new();
+        let mut ended = core::mem::take(&mut self.refused);
         let now = Instant::now();
         for index in (0..self.running.len()).rev() {
             let done = ready.get(index).copied().unwrap_or(false);
@@ -112,27 +141,28 @@ impl Compilers {
             }
         }
         while self.running.len() < MOST_RUNNING
-            && let Some((origin, job)) = self.waiting.pop_front()
+            && let Some(waiting) = self.waiting.pop_front()
         {
-            match self.run(origin, &job) {
+            match self.run(&waiting) {
                 Ok(running) => self.running.push(running),
-                Err(error) => ended.push(failure(origin, &format!("the compiler cannot be started: {error}"))),
+                Err(error) => ended.push(failure(waiting.origin, &format!("the compiler cannot be started: {error}"))),
             }
         }
         ended
     }
 
-    fn run(&mut self, origin: Origin, job: &OwnedFd) -> std::io::Result<Running> {
+    fn run(&mut self, waiting: &Waiting) -> std::io::Result<Running> {
         let process = match self.spare.take() {
             Some(process) => process,
             None => self.start()?,
         };
         let directory = self.directory(self.started);
         let result = link::empty_file()?;
-        process.link.send_now(&Message::new(link::COMPILE, 0), &[job.as_fd(), result.as_fd()])?;
+        let message = Message { value: waiting.value, ..Message::new(link::COMPILE, 0) };
+        process.link.send_now(&message, &[waiting.job.as_fd(), result.as_fd()])?;
         // The next one gets ready meanwhile.
         self.prepare();
-        Ok(Running { process, origin, result, deadline: Instant::now() + PATIENCE, directory })
+        Ok(Running { process, origin: waiting.origin, result, deadline: Instant::now() + PATIENCE, directory })
     }
 }
 

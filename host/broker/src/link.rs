@@ -17,8 +17,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 pub const READY: u32 = 1;
 /// Any process: cannot go on. A text follows: why.
 pub const FAILED: u32 = 2;
-/// Serving process: compile the job in the descriptor. Supervisor to compiling process: the same, and a second descriptor
-/// for the result.
+/// Serving process: compile the job in the descriptor, which links binaries if `value` is `LINKS`. Supervisor to compiling
+/// process: the same, a second descriptor for the result, and `LINKS` only when the binaries have been found genuine.
 pub const COMPILE: u32 = 3;
 /// Compiling process: done, the result is written. Supervisor to serving process: the same with the result's descriptor,
 /// and the binary's tag.
@@ -27,6 +27,10 @@ pub const COMPILED: u32 = 4;
 pub const VERIFY: u32 = 5;
 /// Supervisor: `value` 1 = yes.
 pub const VERIFIED: u32 = 6;
+
+/// `value` of `COMPILE`.
+pub const PLAIN: u64 = 0;
+pub const LINKS: u64 = 1;
 
 /// Longest text of a message, bytes.
 pub const TEXT_MAX: usize = 4096;

@@ -232,7 +232,12 @@ impl Supervisor {
             }
             (link::FAILED, _) => Some(self.end(control, &String::from_utf8_lossy(&text))),
             (link::COMPILE, Some(job)) => {
-                self.compilers.submit(Origin::Worker(message.request), job);
+                let origin = Origin::Worker(message.request);
+                if message.value == link::LINKS {
+                    self.compilers.submit_link(origin, job, self.key.as_ref());
+                } else {
+                    self.compilers.submit(origin, job);
+                }
                 None
             }
             (link::VERIFY, Some(file)) => {

@@ -3,12 +3,12 @@
 //! Its binary is compiled once per kind of device, by a compiling process like any other, and kept beside the locks with the
 //! node's tag. The supervisor checks the tag and hands the bytes on; the serving process loads them only if they are for its
 //! very driver.
-use crate::job;
+use crate::job::{self, Parts};
 use crate::lease::{file_name, write_private};
 use crate::link::{read_all, sealed_file};
 use crate::signature::Key;
 use kasoku_abi::accel::program::TEXT_MAX;
-use kasoku_backend::{Build, Language};
+use kasoku_backend::Build;
 use kasoku_backend_opencl::WARM_SOURCE;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ impl WarmProgram {
             return None;
         }
         self.wanted = identity.to_owned();
-        sealed_file(&[&job::encode_job(0, Language::Source, WARM_SOURCE.as_bytes(), "", &[])]).ok()
+        sealed_file(&[&job::encode_job(&Parts::of_source(0, WARM_SOURCE.as_bytes()))]).ok()
     }
 
     /// Keeps the result for the next lease. A failure costs that one some time and nothing else.

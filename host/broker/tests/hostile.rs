@@ -6,14 +6,17 @@ mod opencl;
 
 use common::{Directory, Guest, devices, wait};
 use kasoku_abi::accel::command::{self, DESCRIPTOR_LEN, Descriptor, FLAG_BLOCKING, FLAG_REPLY};
-use kasoku_abi::accel::info::{Describe, GetInfo};
+use kasoku_abi::accel::image::{CopyImage, CopyImageBuffer, CreateImage, CreateSampler, FillImage, TransferImage};
+use kasoku_abi::accel::info::{self, Describe, GetInfo};
 use kasoku_abi::accel::kernel::{ARGUMENT_BYTES, CloneKernel, CreateKernel, INLINE_ARGUMENT, Launch, SetArgument};
 use kasoku_abi::accel::memory::{Copy, CopyRect, CreateBuffer, CreateSubBuffer, Fill, Map, Transfer, TransferRect};
 use kasoku_abi::accel::object::{CreateContext, CreateQueue, CreateUserEvent, SetUserEvent};
-use kasoku_abi::accel::program::{BINARY, BuildProgram, CreateProgram, INTERMEDIATE, SOURCE};
+use kasoku_abi::accel::program::{
+    BINARY, BuildProgram, CONSTANTS_MAX, Constant, CreateProgram, INTERMEDIATE, LinkProgram, SOURCE,
+};
 use kasoku_abi::accel::{Id, Range, session};
 use std::sync::atomic::Ordering;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 fn on_every_device(test: impl Fn(&str, Guest)) {
     for device in devices() {
@@ -39,7 +42,25 @@ struct Objects {
     stored: Id,
     program: Id,
     kernel: Id,
+    image: Id,
+    sampler: Id,
 }
+
+/// `CL_MEM_OBJECT_IMAGE2D`, RGBA, UNSIGNED_INT8.
+const PLANE: CreateImage = CreateImage {
+    context: 0,
+    parent: 0,
+    flags: 0,
+    kind: 0x10f1,
+    channel_order: 0x10b5,
+    channel_type: 0x10da,
+    width: 8,
+    height: 4,
+    depth: 0,
+    array_size: 0,
+    row_pitch: 0,
+    initial: Range::NONE,
+};
 
 fn objects(guest: &mut Guest) -> Objects {
     let context = guest.context();
@@ -48,7 +69,11 @@ fn objects(guest: &mut Guest) -> Objects {
     let (stored, _) = guest.stored_buffer(context, &[0; 4096]);
     let program = guest.build(context, "kernel void k(global int *a, int b) { a[get_global_id(0)] = b; }");
     let kernel = guest.kernel(program, "k");
-    Objects { context, queue, buffer, stored, program, kernel }
+    let (image, sampler) = (guest.id(), guest.id());
+    guest.ok(command::CREATE_IMAGE, image, &CreateImage { context, ..PLANE });
+    let body = CreateSampler { context, normalized: 0, addressing: 0x1130, filter: 0x1140, reserved: 0 };
+    guest.ok(command::CREATE_SAMPLER, sampler, &body);
+    Objects { context, queue, buffer, stored, program, kernel, image, sampler }
 }
 
 #[test]
@@ -82,9 +107,9 @@ fn every_wrong_field_is_answered_with_its_error() {
             let create = CreateKernel { program: o.program, name: data };
             add("a name outside", Guest::descriptor(command::CREATE_KERNEL, none, &create), -30);
             add("answers outside", Guest::descriptor(command::DESCRIBE, 0, &Describe { out: data }), -30);
-            let build = BuildProgram { devices: 0, options: data, headers: Range::NONE };
+            let build = BuildProgram { devices: 0, options: data, ..Default::default() };
             add("options outside", Guest::descriptor(command::BUILD_PROGRAM, o.program, &build), -30);
-            let build = BuildProgram { devices: 0, options: Range::NONE, headers: data };
+            let build = BuildProgram { headers: data, ..Default::default() };
             add("headers outside", Guest::descriptor(command::BUILD_PROGRAM, o.program, &build), -30);
         }
         let mut waiting = read(transfer);
@@ -159,9 +184,9 @@ fn every_wrong_field_is_answered_with_its_error() {
         add("a binary for no device", Guest::descriptor(command::CREATE_PROGRAM, none, &bad), -30);
         let bad = CreateProgram { kind: BINARY, ..create };
         add("no binary", Guest::descriptor(command::CREATE_PROGRAM, none, &bad), -42);
-        let build = BuildProgram { devices: 2, options: Range::NONE, headers: Range::NONE };
+        let build = BuildProgram { devices: 2, ..Default::default() };
         add("a build for no device", Guest::descriptor(command::BUILD_PROGRAM, o.program, &build), -30);
-        let build = BuildProgram { devices: 0, options: Range::NONE, headers: Range { offset: range.offset, len: 7 } };
+        let build = BuildProgram { headers: Range { offset: range.offset, len: 7 }, ..Default::default() };
         add("half a header", Guest::descriptor(command::BUILD_PROGRAM, o.program, &build), -30);
         add(
             "no kernel",
@@ -203,6 +228,8 @@ fn every_wrong_field_is_answered_with_its_error() {
         add("a status that is none", Guest::descriptor(command::SET_USER_EVENT, o.queue, &set), -30);
         add("no context", Guest::descriptor(command::CREATE_USER_EVENT, none, &CreateUserEvent { context: none }), -34);
 
+        wrong.extend(wrong_images(&o, range));
+        wrong.extend(wrong_links(&mut guest, &o));
         for (name, descriptor, status) in &wrong {
             let reply = guest.call_descriptor(descriptor);
             assert_eq!(reply.status, *status, "{device}: {name} (operation {:#x})", descriptor.operation);
@@ -214,6 +241,121 @@ fn every_wrong_field_is_answered_with_its_error() {
         let reply = guest.blocking(command::READ_BUFFER, o.queue, &transfer);
         assert_eq!(reply.status, 0, "{device}");
     });
+}
+
+/// Commands on images and samplers that are wrong in one field each; `range` has 64 bytes.
+fn wrong_images(o: &Objects, range: Range) -> Vec<(&'static str, Descriptor, i32)> {
+    let none = 0xdead;
+    let mut wrong = Vec::new();
+    let plane = CreateImage { context: o.context, ..PLANE };
+    for (name, body, status) in [
+        ("no context", CreateImage { context: none, ..plane }, -34),
+        ("no kind of image", CreateImage { kind: 0x10f0, ..plane }, -65),
+        ("an unknown kind of image", CreateImage { kind: u32::MAX, ..plane }, -65),
+        ("no order of channels", CreateImage { channel_order: 0, ..plane }, -39),
+        ("no type of channels", CreateImage { channel_type: u32::MAX, ..plane }, -39),
+        ("no width", CreateImage { width: 0, ..plane }, -65),
+        ("sizes that overflow", CreateImage { width: 1 << 40, height: 1 << 40, ..plane }, -30),
+        ("contents of another size", CreateImage { initial: range, ..plane }, -30),
+        ("contents outside", CreateImage { initial: Range { offset: u64::MAX - 63, len: 128 }, ..plane }, -30),
+        ("no parent", CreateImage { parent: none, ..plane }, -38),
+        ("a queue as parent", CreateImage { parent: o.queue, ..plane }, -38),
+        ("more than the parent has", CreateImage { parent: o.buffer, width: 64, height: 17, ..plane }, -30),
+        ("a pitch that is too short", CreateImage { parent: o.buffer, row_pitch: 16, ..plane }, -30),
+        ("a pitch that overflows", CreateImage { parent: o.buffer, row_pitch: u64::MAX / 2, ..plane }, -30),
+        ("a parent and contents", CreateImage { parent: o.buffer, width: 4, initial: range, ..plane }, -30),
+        ("more than there is", CreateImage { width: 1 << 14, height: 1 << 40, ..plane }, -4),
+    ] {
+        wrong.push((name, Guest::descriptor(command::CREATE_IMAGE, none, &body), status));
+    }
+    let sampler = CreateSampler { context: o.context, normalized: 2, addressing: 0x1130, filter: 0x1140, reserved: 0 };
+    wrong.push(("half normalised", Guest::descriptor(command::CREATE_SAMPLER, none, &sampler), -30));
+
+    let transfer = TransferImage { image: o.image, origin: [0; 3], region: [4, 4, 1], data: range };
+    for (name, body, status) in [
+        ("no image", TransferImage { image: none, ..transfer }, -38),
+        ("a buffer as image", TransferImage { image: o.buffer, ..transfer }, -38),
+        ("a sampler as image", TransferImage { image: o.sampler, ..transfer }, -38),
+        ("an empty region", TransferImage { region: [4, 0, 1], ..transfer }, -30),
+        ("a region over the end", TransferImage { origin: [5, 0, 0], ..transfer }, -30),
+        ("a slice that is not there", TransferImage { origin: [0, 0, 1], ..transfer }, -30),
+        ("an origin that overflows", TransferImage { origin: [u64::MAX, 0, 0], ..transfer }, -30),
+        ("too little data", TransferImage { region: [8, 4, 1], ..transfer }, -30),
+        ("too much data", TransferImage { region: [1, 1, 1], ..transfer }, -30),
+        ("data outside", TransferImage { data: Range { offset: u64::MAX - 3, len: 64 }, ..transfer }, -30),
+    ] {
+        for operation in [command::READ_IMAGE, command::WRITE_IMAGE] {
+            wrong.push((name, Guest::descriptor(operation, o.queue, &body), status));
+        }
+    }
+    let copy = CopyImage { source: o.image, destination: o.image, region: [2, 1, 1], ..Default::default() };
+    for (name, body, status) in [
+        ("no source", CopyImage { source: o.buffer, ..copy }, -38),
+        ("no destination", CopyImage { destination: none, ..copy }, -38),
+        ("a copy from outside", CopyImage { source_origin: [7, 0, 0], ..copy }, -30),
+        ("a copy to outside", CopyImage { destination_origin: [0, u64::MAX, 0], ..copy }, -30),
+    ] {
+        wrong.push((name, Guest::descriptor(command::COPY_IMAGE, o.queue, &body), status));
+    }
+    let fill = FillImage { image: o.image, region: [9, 1, 1], ..Default::default() };
+    wrong.push(("a fill outside", Guest::descriptor(command::FILL_IMAGE, o.queue, &fill), -30));
+    let between = CopyImageBuffer { image: o.image, buffer: o.buffer, region: [8, 4, 1], ..Default::default() };
+    for (name, body, status) in [
+        ("no image", CopyImageBuffer { image: o.buffer, ..between }, -38),
+        ("no buffer", CopyImageBuffer { buffer: o.image, ..between }, -38),
+        ("behind the buffer", CopyImageBuffer { buffer_offset: 4096 - 127, ..between }, -30),
+        ("an offset that overflows", CopyImageBuffer { buffer_offset: u64::MAX, ..between }, -30),
+        ("outside the image", CopyImageBuffer { origin: [1, 0, 0], ..between }, -30),
+    ] {
+        for operation in [command::COPY_IMAGE_TO_BUFFER, command::COPY_BUFFER_TO_IMAGE] {
+            wrong.push((name, Guest::descriptor(operation, o.queue, &body), status));
+        }
+    }
+    let formats = GetInfo { kind: info::KERNEL, index: 0x10f1, out: range, ..Default::default() };
+    wrong.push(("a question that no context answers", Guest::descriptor(command::GET_INFO, o.context, &formats), -30));
+    wrong
+}
+
+/// Compiling and linking, wrong in one field each.
+fn wrong_links(guest: &mut Guest, o: &Objects) -> Vec<(&'static str, Descriptor, i32)> {
+    let none = 0xdead;
+    let text = guest.place(b"void f() {}");
+    let fresh = guest.id();
+    guest.ok(command::CREATE_PROGRAM, fresh, &CreateProgram { context: o.context, kind: SOURCE, device: 0, text });
+    let mut list = |ids: &[Id]| guest.place(&ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<_>>());
+    let link = LinkProgram { context: o.context, programs: list(&[o.program]), ..Default::default() };
+    let mut wrong = Vec::new();
+    for (name, body, status) in [
+        ("no context", LinkProgram { context: none, ..link }, -34),
+        ("nothing to link", LinkProgram { programs: Range::NONE, ..link }, -30),
+        ("half a number", LinkProgram { programs: Range { len: 12, ..link.programs }, ..link }, -30),
+        ("programs outside", LinkProgram { programs: Range { offset: u64::MAX - 7, len: 8 }, ..link }, -30),
+        ("too many programs", LinkProgram { programs: Range { offset: 0, len: 8 * 1025 }, ..link }, -30),
+        ("no program", LinkProgram { programs: list(&[none]), ..link }, -44),
+        ("a buffer as program", LinkProgram { programs: list(&[o.program, o.buffer]), ..link }, -44),
+        ("a program that nothing was made of", LinkProgram { programs: list(&[fresh]), ..link }, -59),
+        ("no device", LinkProgram { devices: 2, ..link }, -30),
+        ("options outside", LinkProgram { options: Range { offset: u64::MAX, len: 1 }, ..link }, -30),
+    ] {
+        wrong.push((name, Guest::descriptor(command::LINK_PROGRAM, none, &body), status));
+    }
+    wrong.push(("a number that is taken", Guest::descriptor(command::LINK_PROGRAM, o.kernel, &link), -30));
+    let large = Constant { id: 1, size: 9, value: [0; 8] };
+    let many = Range { offset: 0, len: ((CONSTANTS_MAX + 1) * size_of::<Constant>()) as u64 };
+    let constants = guest.place(large.as_bytes());
+    for (name, constants) in [
+        ("a constant that is too large", constants),
+        ("half a constant", Range { len: 8, ..constants }),
+        ("constants outside", Range { offset: u64::MAX - 15, len: 16 }),
+        ("too many constants", many),
+    ] {
+        for operation in [command::BUILD_PROGRAM, command::COMPILE_PROGRAM] {
+            let body = BuildProgram { constants, ..Default::default() };
+            wrong.push((name, Guest::descriptor(operation, o.program, &body), -30));
+        }
+    }
+    wrong.push(("a kernel as program", Guest::descriptor(command::COMPILE_PROGRAM, o.kernel, &[0u8; 0]), -44));
+    wrong
 }
 
 #[test]
@@ -275,7 +417,7 @@ impl Random {
     }
 }
 
-const OPERATIONS: [u32; 35] = [
+const OPERATIONS: [u32; 43] = [
     command::PING,
     command::DESCRIBE,
     command::GET_INFO,
@@ -310,6 +452,14 @@ const OPERATIONS: [u32; 35] = [
     command::FILL_BUFFER,
     command::LAUNCH,
     command::GET_INFO,
+    command::CREATE_IMAGE,
+    command::CREATE_SAMPLER,
+    command::READ_IMAGE,
+    command::WRITE_IMAGE,
+    command::COPY_IMAGE,
+    command::FILL_IMAGE,
+    command::COPY_IMAGE_TO_BUFFER,
+    command::COPY_BUFFER_TO_IMAGE,
     0xffff,
 ];
 
@@ -406,7 +556,7 @@ fn intermediate_programs_of_nonsense_fail_to_build() {
             let (program, text) = (guest.id(), guest.place(bytes));
             let create = CreateProgram { context, kind: INTERMEDIATE, device: 0, text };
             let created = guest.call(command::CREATE_PROGRAM, program, &create).status;
-            let build = BuildProgram { devices: 0, options: Range::NONE, headers: Range::NONE };
+            let build = BuildProgram::default();
             let built = guest.call(command::BUILD_PROGRAM, program, &build).status;
             assert!(created < 0 || built < 0, "{device}");
         }

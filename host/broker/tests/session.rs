@@ -71,7 +71,7 @@ fn binaries_come_out_and_go_in_and_false_ones_do_not() {
         };
         let (again, status) = load(guest, &binary);
         assert_eq!(status, 0, "{device}");
-        let body = BuildProgram { devices: 0, options: Range::NONE, headers: Range::NONE };
+        let body = BuildProgram::default();
         assert_eq!(guest.call(command::BUILD_PROGRAM, again, &body).status, 0, "{device}");
         guest.kernel(again, "add");
         for position in [0, 8, 39, 40, binary.len() - 1] {

@@ -1,5 +1,6 @@
 //! What can be enqueued, and what else a call takes.
 use crate::{Backend, HostBytes};
+use kasoku_abi::accel::image::COLOUR_LEN;
 
 /// A buffer to be made.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +13,55 @@ pub struct BufferSpec {
     pub storage: Option<HostBytes>,
     /// First contents, exactly `size` bytes; never with `storage`.
     pub initial: Option<HostBytes>,
+}
+
+/// What an image is made of, in the numbers of the backend's API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageShape {
+    pub kind: u32,
+    pub channel_order: u32,
+    pub channel_type: u32,
+    pub width: u64,
+    pub height: u64,
+    pub depth: u64,
+    pub array_size: u64,
+}
+
+/// Whose memory an image shows.
+pub enum ImageParent<'a, B: Backend> {
+    Buffer(&'a B::Buffer),
+    Image(&'a B::Image),
+}
+
+/// An image to be made.
+pub struct ImageSpec<'a, B: Backend> {
+    pub shape: ImageShape,
+    /// `kasoku_abi::accel::memory::BUFFER_*`.
+    pub flags: u32,
+    pub parent: Option<ImageParent<'a, B>>,
+    /// Bytes between rows of the parent; 0 = packed.
+    pub row_pitch: usize,
+    /// First contents, exactly as many bytes as [`Backend::image_layout`] says, packed; never with `parent`.
+    pub initial: Option<HostBytes>,
+}
+
+/// How the elements of an image lie in packed memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageLayout {
+    /// Bytes of an element.
+    pub element: u64,
+    /// Elements, rows or layers, slices or layers; none is 0.
+    pub extent: [u64; 3],
+    /// The second dimension counts layers.
+    pub lines: bool,
+}
+
+/// A sampler to be made, in the numbers of the backend's API.
+#[derive(Clone, Copy, Debug)]
+pub struct SamplerSpec {
+    pub normalized: bool,
+    pub addressing: u32,
+    pub filter: u32,
 }
 
 /// Three coordinates or sizes.
@@ -82,6 +132,48 @@ pub enum Command<'a, B: Backend> {
         buffer: &'a B::Buffer,
         storage: HostBytes,
     },
+    /// `pitches` of `data`, which holds the region.
+    ReadImage {
+        image: &'a B::Image,
+        origin: Index3,
+        region: Index3,
+        pitches: [usize; 2],
+        data: HostBytes,
+    },
+    WriteImage {
+        image: &'a B::Image,
+        origin: Index3,
+        region: Index3,
+        pitches: [usize; 2],
+        data: HostBytes,
+    },
+    CopyImage {
+        source: &'a B::Image,
+        destination: &'a B::Image,
+        source_origin: Index3,
+        destination_origin: Index3,
+        region: Index3,
+    },
+    FillImage {
+        image: &'a B::Image,
+        colour: &'a [u8; COLOUR_LEN],
+        origin: Index3,
+        region: Index3,
+    },
+    ImageToBuffer {
+        image: &'a B::Image,
+        buffer: &'a B::Buffer,
+        origin: Index3,
+        region: Index3,
+        offset: usize,
+    },
+    BufferToImage {
+        buffer: &'a B::Buffer,
+        image: &'a B::Image,
+        offset: usize,
+        origin: Index3,
+        region: Index3,
+    },
     /// `dimensions` 0 = a task.
     Launch {
         kernel: &'a B::Kernel,
@@ -98,7 +190,7 @@ pub enum Completion {
     Nobody,
     /// The returned event.
     Event,
-    /// The call returns only then. For `Read`, `Write` and their `Rect` forms.
+    /// The call returns only then. For `Read`, `Write`, and their `Rect` forms.
     Wait,
 }
 
@@ -107,6 +199,8 @@ pub enum Argument<'a, B: Backend> {
     Bytes(&'a [u8]),
     Buffer(&'a B::Buffer),
     NullBuffer,
+    Image(&'a B::Image),
+    Sampler(&'a B::Sampler),
     /// Bytes of local memory.
     Local(usize),
 }

@@ -1,7 +1,9 @@
 //! What every backend must do, as a function that a backend's tests call with an opened device.
 use crate::{
-    Argument, Backend, BufferSpec, Command, Compiler, Completion, HostBytes, Job, Language, Question, Rect, Status,
+    Argument, Backend, BufferSpec, Command, Compiler, Completion, HostBytes, ImageLayout, ImageShape, ImageSpec, Job,
+    Language, Question, Rect, SamplerSpec, Status, Step,
 };
+use kasoku_abi::accel::image::COLOUR_LEN;
 use kasoku_abi::accel::{info, memory};
 
 /// The program that the check runs, in the backend's own language. Kernel `add`: arguments (buffer `a` of u32, u32 `b`, buffer
@@ -10,6 +12,9 @@ pub struct ConformanceProgram<'a> {
     pub source: &'a str,
     /// A text that does not compile.
     pub broken: &'a str,
+    /// An image of 8 by 4 elements of four bytes.
+    pub image: ImageShape,
+    pub sampler: SamplerSpec,
 }
 
 const COUNT: usize = 1024;
@@ -22,8 +27,11 @@ pub fn check_backend<B: Backend>(backend: &B, compiler: &mut dyn Compiler, progr
     assert!(backend.create_context(0).is_err(), "a context without devices");
     assert!(backend.create_context(1 << 63).is_err(), "a context over a device that is not there");
     check_buffers(backend, &context);
-    let binary = check_compiler(compiler, program);
-    check_kernels(backend, &context, &binary);
+    check_images(backend, &context, program);
+    for binary in check_compiler(compiler, program) {
+        assert!(B::is_executable(&binary) && !B::is_executable(b"no package"));
+        check_kernels(backend, &context, &binary);
+    }
     check_events(backend, &context);
 }
 
@@ -122,13 +130,62 @@ fn check_buffers<B: Backend>(backend: &B, context: &B::Context) {
     assert!(backend.enqueue(&queue, &outside, &[], Completion::Nobody).is_err(), "a read behind the end");
 }
 
-fn check_compiler(compiler: &mut dyn Compiler, program: &ConformanceProgram<'_>) -> Vec<u8> {
+fn check_images<B: Backend>(backend: &B, context: &B::Context, program: &ConformanceProgram<'_>) {
+    let layout = B::image_layout(&program.image).expect("its layout");
+    assert_eq!(layout, ImageLayout { element: 4, extent: [8, 4, 1], lines: false });
+    assert!(B::image_layout(&ImageShape { kind: u32::MAX, ..program.image }).is_err(), "a kind that is none");
+    let formats = Question { kind: info::FORMATS, index: program.image.kind, parameter: 0, input: &[] };
+    let formats = backend.context_info(context, &formats).expect("formats");
+    let wanted = [program.image.channel_order.to_le_bytes(), program.image.channel_type.to_le_bytes()].concat();
+    assert!(formats.chunks_exact(8).any(|format| format == wanted), "the format is listed");
+    backend.create_sampler(context, &program.sampler).expect("a sampler");
+
+    let (input, output) = (host_memory(128), host_memory(128));
+    input.fill_from(&pattern(4)[..128]);
+    let spec = ImageSpec { shape: program.image, flags: 0, parent: None, row_pitch: 0, initial: Some(input) };
+    let first = backend.create_image(context, &spec).expect("an image with contents");
+    let second = backend.create_image(context, &ImageSpec { initial: None, ..spec }).expect("an image");
+    let buffer = backend.create_buffer(context, &plain(BYTES)).expect("a buffer");
+    let queue = backend.create_queue(context, 0, 0).expect("a queue");
+    let run = |command: Command<'_, B>| {
+        backend.enqueue(&queue, &command, &[], Completion::Nobody).expect("a command");
+    };
+    let (origin, region) = ([0; 3], [8, 4, 1]);
+    run(Command::CopyImage {
+        source: &first,
+        destination: &second,
+        source_origin: origin,
+        destination_origin: origin,
+        region,
+    });
+    let mut colour = [0u8; COLOUR_LEN];
+    colour.iter_mut().step_by(4).for_each(|byte| *byte = 9);
+    run(Command::FillImage { image: &second, colour: &colour, origin: [1, 1, 0], region: [2, 1, 1] });
+    run(Command::ImageToBuffer { image: &second, buffer: &buffer, origin, region, offset: 256 });
+    run(Command::BufferToImage { buffer: &buffer, image: &first, offset: 256, origin, region });
+    run(Command::ReadImage { image: &first, origin, region, pitches: [32, 0], data: output });
+    backend.finish(&queue).expect("finish");
+    let mut want = input.to_vec();
+    want[36..44].fill(9);
+    assert_eq!(output.to_vec(), want, "copied, filled, through a buffer and read");
+    let data = input.part(0, 64).expect("inside");
+    run(Command::WriteImage { image: &first, origin: [0, 2, 0], region: [8, 2, 1], pitches: [32, 0], data });
+    run(Command::ReadImage { image: &first, origin, region, pitches: [32, 0], data: output });
+    backend.finish(&queue).expect("finish");
+    assert_eq!(output.to_vec()[64..], input.to_vec()[..64], "written");
+}
+
+/// Two binaries of the same program, made in one step and in two.
+fn check_compiler(compiler: &mut dyn Compiler, program: &ConformanceProgram<'_>) -> Vec<Vec<u8>> {
     let job = |text: &str, options: &str| Job {
         device: 0,
+        step: Step::Build,
         language: Language::Source,
         text: text.as_bytes().to_vec(),
         options: options.to_owned(),
         headers: Vec::new(),
+        constants: Vec::new(),
+        inputs: Vec::new(),
     };
     let broken = compiler.compile(&job(program.broken, ""));
     assert!(broken.status < 0 && broken.binary.is_empty() && !broken.log.is_empty(), "a broken program: {broken:?}");
@@ -138,7 +195,13 @@ fn check_compiler(compiler: &mut dyn Compiler, program: &ConformanceProgram<'_>)
     assert!(absent.status < 0, "a device that is not there");
     let built = compiler.compile(&job(program.source, ""));
     assert_eq!(built.status, 0, "{}", String::from_utf8_lossy(&built.log));
-    built.binary
+    let compiled = compiler.compile(&Job { step: Step::Compile, ..job(program.source, "") });
+    assert_eq!(compiled.status, 0, "{}", String::from_utf8_lossy(&compiled.log));
+    let link = |inputs| Job { step: Step::Link, inputs, ..job("", "") };
+    let linked = compiler.compile(&link(vec![compiled.binary]));
+    assert_eq!(linked.status, 0, "{}", String::from_utf8_lossy(&linked.log));
+    assert!(compiler.compile(&link(vec![b"no package".to_vec()])).status < 0, "a link of nonsense");
+    vec![built.binary, linked.binary]
 }
 
 fn check_kernels<B: Backend>(backend: &B, context: &B::Context, binary: &[u8]) {

@@ -11,8 +11,11 @@ mod conformance;
 mod host;
 mod status;
 
-pub use command::{Argument, BufferSpec, Command, Completion, Index3, Rect};
-pub use compile::{Build, BuildPhase, Compiler, Job, Language};
+pub use command::{
+    Argument, BufferSpec, Command, Completion, ImageLayout, ImageParent, ImageShape, ImageSpec, Index3, Rect,
+    SamplerSpec,
+};
+pub use compile::{Build, BuildPhase, Compiler, Job, Language, Step};
 pub use conformance::{ConformanceProgram, check_backend};
 pub use host::HostBytes;
 pub use status::{Codes, Status};
@@ -46,6 +49,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     type Context: Send + Sync;
     type Queue: Send + Sync;
     type Buffer: Send + Sync;
+    type Image: Send + Sync;
+    type Sampler: Send + Sync;
     type Program: Send + Sync;
     type Kernel: Send + Sync;
     type Event: Send + Sync;
@@ -70,6 +75,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn create_buffer(&self, context: &Self::Context, spec: &BufferSpec) -> Result<Self::Buffer>;
     fn create_sub_buffer(&self, parent: &Self::Buffer, flags: u32, origin: u64, size: u64) -> Result<Self::Buffer>;
 
+    /// How the elements of such an image lie; fails for shapes and formats that no image has.
+    fn image_layout(shape: &ImageShape) -> Result<ImageLayout>;
+    /// Questions of kind `kasoku_abi::accel::info::FORMATS`.
+    fn context_info(&self, context: &Self::Context, question: &Question<'_>) -> Result<Vec<u8>>;
+    fn create_image(&self, context: &Self::Context, spec: &ImageSpec<'_, Self>) -> Result<Self::Image>;
+    fn create_sampler(&self, context: &Self::Context, spec: &SamplerSpec) -> Result<Self::Sampler>;
+
     /// Enqueues `command`. An event is returned for every `Completion` but `None` and `Wait`.
     fn enqueue(
         &self,
@@ -90,8 +102,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Makes an executable program of binaries that a [`Compiler`] for the same devices made: (device, binary).
     fn load_program(&self, context: &Self::Context, binaries: &[(u32, &[u8])]) -> Result<Self::Program>;
+    /// Whether a binary of a [`Compiler`] can be loaded as it is, or has to be linked first.
+    fn is_executable(binary: &[u8]) -> bool;
     /// What a guest asks about a program's build for a device beyond what the loaded program knows.
-    fn describe_build(device: u32, phase: BuildPhase, log: &[u8]) -> Vec<Info>;
+    fn describe_build(device: u32, phase: BuildPhase, log: &[u8], binary: Option<&[u8]>) -> Vec<Info>;
     fn describe_program(&self, program: &Self::Program) -> Vec<Info>;
     fn program_info(&self, program: &Self::Program, question: &Question<'_>) -> Result<Vec<u8>>;
 

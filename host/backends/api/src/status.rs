@@ -31,6 +31,8 @@ pub struct Codes {
     /// The program has not been built, or its build failed.
     pub not_executable: Status,
     pub build_failed: Status,
+    pub compile_failed: Status,
+    pub link_failed: Status,
     /// An event of the wait list has failed.
     pub wait_failed: Status,
     /// The quota of device memory is used up.

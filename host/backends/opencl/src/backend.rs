@@ -3,13 +3,14 @@ use crate::clock::Clock;
 use crate::constants as cl;
 use crate::enqueue;
 use crate::ffi::{Api, Raw};
-use crate::handle::{Event, Handle, Queue};
+use crate::handle::{Event, Handle, Image, Queue, Sampler};
 use crate::library::{OpenError, Platform, check};
-use crate::{describe, kernel, program};
+use crate::{describe, image, kernel, package, program};
 use kasoku_abi::accel::memory::{BUFFER_KERNEL_READ_ONLY, BUFFER_KERNEL_WRITE_ONLY};
 use kasoku_abi::accel::object::{QUEUE_OUT_OF_ORDER, QUEUE_PROFILING};
 use kasoku_backend::{
-    Argument, Backend, BufferSpec, BuildPhase, Codes, Command, Completion, HostBytes, Info, Question, Result, Status,
+    Argument, Backend, BufferSpec, BuildPhase, Codes, Command, Completion, HostBytes, ImageLayout, ImageShape,
+    ImageSpec, Info, Question, Result, SamplerSpec, Status,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -102,7 +103,7 @@ fn make_context(api: &Api, devices: &[Raw]) -> Result<Handle> {
 }
 
 /// `kasoku_abi` flags of a buffer in OpenCL's.
-fn access(flags: u32) -> u64 {
+pub(crate) fn access(flags: u32) -> u64 {
     match (flags & BUFFER_KERNEL_WRITE_ONLY != 0, flags & BUFFER_KERNEL_READ_ONLY != 0) {
         (true, false) => cl::MEM_WRITE_ONLY,
         (false, true) => cl::MEM_READ_ONLY,
@@ -116,6 +117,8 @@ impl Backend for OpenCl {
     type Context = Context;
     type Queue = Queue;
     type Buffer = Buffer;
+    type Image = Image;
+    type Sampler = Sampler;
     type Program = program::Program;
     type Kernel = kernel::Kernel;
     type Event = Event;
@@ -136,6 +139,8 @@ impl Backend for OpenCl {
         bad_build_options: Status(-43),
         not_executable: Status(-45),
         build_failed: Status(-11),
+        compile_failed: Status(cl::COMPILE_PROGRAM_FAILURE),
+        link_failed: Status(cl::LINK_PROGRAM_FAILURE),
         wait_failed: Status(-14),
         no_device_memory: Status(-4),
         no_host_memory: Status(-6),
@@ -234,6 +239,22 @@ impl Backend for OpenCl {
         Ok(Buffer { handle: unsafe { Handle::new(raw, self.api().release_mem_object) } })
     }
 
+    fn image_layout(shape: &ImageShape) -> Result<ImageLayout> {
+        image::layout(shape)
+    }
+
+    fn context_info(&self, context: &Context, question: &Question<'_>) -> Result<Vec<u8>> {
+        image::formats(self.api(), context, question)
+    }
+
+    fn create_image(&self, context: &Context, spec: &ImageSpec<'_, Self>) -> Result<Image> {
+        image::create(self.api(), context, spec)
+    }
+
+    fn create_sampler(&self, context: &Context, spec: &SamplerSpec) -> Result<Sampler> {
+        image::create_sampler(self.api(), context, spec)
+    }
+
     fn enqueue(
         &self,
         queue: &Queue,
@@ -310,8 +331,12 @@ impl Backend for OpenCl {
         program::load(self, context, binaries)
     }
 
-    fn describe_build(device: u32, phase: BuildPhase, log: &[u8]) -> Vec<Info> {
-        describe::build(device, phase, log)
+    fn is_executable(binary: &[u8]) -> bool {
+        package::decode(binary).is_some_and(|package| package.kind == cl::PROGRAM_BINARY_TYPE_EXECUTABLE)
+    }
+
+    fn describe_build(device: u32, phase: BuildPhase, log: &[u8], binary: Option<&[u8]>) -> Vec<Info> {
+        describe::build(device, phase, log, binary)
     }
 
     fn describe_program(&self, program: &program::Program) -> Vec<Info> {

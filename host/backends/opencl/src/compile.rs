@@ -2,9 +2,11 @@
 use crate::constants as cl;
 use crate::ffi::{Api, Raw};
 use crate::handle::Handle;
-use crate::library::{OpenError, Platform, ask, check};
+use crate::library::{OpenError, Platform, ask, check, number, text};
+use crate::package::{self, Arguments};
 use crate::{includes, options};
-use kasoku_backend::{Build, Compiler, Job, Language, Result, Status};
+use kasoku_abi::accel::info;
+use kasoku_backend::{Build, Compiler, Info, Job, Language, Result, Status, Step};
 use std::ffi::CString;
 
 /// A compiler for the devices of one platform.
@@ -74,9 +76,16 @@ impl OpenClCompiler {
 
     fn run(&self, job: &Job, log: &mut Vec<u8>) -> Result<Vec<u8>> {
         let device = *self.devices.get(job.device as usize).ok_or(Status(-33))?;
+        if job.step == Step::Link {
+            return self.link_packages(job, device, log);
+        }
+        let refused = match job.step {
+            Step::Compile => cl::INVALID_COMPILER_OPTIONS,
+            _ => cl::INVALID_BUILD_OPTIONS,
+        };
         let wanted = options::check(&job.options).map_err(|option| {
             log.extend_from_slice(format!("build option {option} is not supported\n").as_bytes());
-            Status(cl::INVALID_BUILD_OPTIONS)
+            Status(refused)
         })?;
         if job.text.is_empty() {
             return Err(Status(cl::INVALID_VALUE));
@@ -86,6 +95,11 @@ impl OpenClCompiler {
             Language::Source => self.source(&prepared.text)?,
             Language::Intermediate => self.intermediate(&job.text)?,
         };
+        self.specialize(&program, &job.constants)?;
+        if job.step == Step::Compile {
+            self.compile(&prepared.headers, &wanted, &program, device, log)?;
+            return self.package(&program, device, Arguments::new());
+        }
         let executable = if prepared.headers.is_empty() {
             let options = CString::new(wanted.all()).map_err(|_| Status(cl::INVALID_BUILD_OPTIONS))?;
             let null: Raw = core::ptr::null_mut();
@@ -97,21 +111,36 @@ impl OpenClCompiler {
             check(status)?;
             program
         } else {
-            self.compile_and_link(&prepared.headers, &wanted, &program, device, log)?
+            // Only the build in two steps takes headers from memory. To the guest it is one.
+            let as_build = |Status(status)| match status {
+                cl::COMPILE_PROGRAM_FAILURE | cl::LINK_PROGRAM_FAILURE => Status(cl::BUILD_PROGRAM_FAILURE),
+                other => Status(other),
+            };
+            self.compile(&prepared.headers, &wanted, &program, device, log).map_err(as_build)?;
+            self.link(&[program.raw()], &wanted.linking(), device, log).map_err(as_build)?
         };
-        self.binary(&executable)
+        let arguments = self.arguments(&executable);
+        self.package(&executable, device, arguments)
     }
 
-    /// The way of a program with headers: only the two-step build takes them from memory.
-    fn compile_and_link(
+    fn specialize(&self, program: &Handle, constants: &[(u32, Vec<u8>)]) -> Result<()> {
+        for (id, value) in constants {
+            let specialize = self.platform.specialize.ok_or(Status(cl::INVALID_OPERATION))?;
+            // SAFETY: a live program; the value is given with its size.
+            check(unsafe { specialize(program.raw(), *id, value.len(), value.as_ptr().cast()) })?;
+        }
+        Ok(())
+    }
+
+    fn compile(
         &self,
         headers: &[(String, Vec<u8>)],
         wanted: &options::Options,
         program: &Handle,
         device: Raw,
         log: &mut Vec<u8>,
-    ) -> Result<Handle> {
-        let options = CString::new(wanted.compiling()).map_err(|_| Status(cl::INVALID_BUILD_OPTIONS))?;
+    ) -> Result<()> {
+        let options = CString::new(wanted.compiling()).map_err(|_| Status(cl::INVALID_COMPILER_OPTIONS))?;
         let names = headers
             .iter()
             .map(|(name, _)| CString::new(name.as_str()).map_err(|_| Status(cl::INVALID_VALUE)))
@@ -120,6 +149,11 @@ impl OpenClCompiler {
         let raw_headers: Vec<Raw> = headers.iter().map(Handle::raw).collect();
         let raw_names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         let null: Raw = core::ptr::null_mut();
+        let (header_list, name_list) = if headers.is_empty() {
+            (core::ptr::null(), core::ptr::null())
+        } else {
+            (raw_headers.as_ptr(), raw_names.as_ptr())
+        };
         // SAFETY: live programs and device; headers and names are lists of the same, given, length.
         let status = unsafe {
             (self.api().compile_program)(
@@ -128,38 +162,106 @@ impl OpenClCompiler {
                 &raw const device,
                 options.as_ptr(),
                 raw_headers.len() as u32,
-                raw_headers.as_ptr(),
-                raw_names.as_ptr(),
+                header_list,
+                name_list,
                 null,
                 null,
             )
         };
         self.read_log(program, device, log);
-        // To the guest this is one build.
-        let as_build = |status| match status {
-            cl::COMPILE_PROGRAM_FAILURE | cl::LINK_PROGRAM_FAILURE => cl::BUILD_PROGRAM_FAILURE,
-            other => other,
-        };
-        check(as_build(status))?;
-        let options = CString::new(wanted.linking()).map_err(|_| Status(cl::INVALID_BUILD_OPTIONS))?;
-        let input = program.raw();
+        check(status)
+    }
+
+    fn link(&self, inputs: &[Raw], options: &str, device: Raw, log: &mut Vec<u8>) -> Result<Handle> {
+        let options = CString::new(options).map_err(|_| Status(cl::INVALID_LINKER_OPTIONS))?;
+        let null: Raw = core::ptr::null_mut();
         let mut status = 0;
-        // SAFETY: live context, device and program.
+        // SAFETY: live context, device and programs.
         let raw = unsafe {
-            let context = self.context.raw();
-            let (device, input) = (&raw const device, &raw const input);
-            (self.api().link_program)(context, 1, device, options.as_ptr(), 1, input, null, null, &raw mut status)
+            let (context, count) = (self.context.raw(), inputs.len() as u32);
+            let (device, inputs) = (&raw const device, inputs.as_ptr());
+            (self.api().link_program)(context, 1, device, options.as_ptr(), count, inputs, null, null, &raw mut status)
         };
         if raw.is_null() {
-            return Err(Status(as_build(if status == 0 { cl::LINK_PROGRAM_FAILURE } else { status })));
+            return Err(Status(if status == 0 { cl::LINK_PROGRAM_FAILURE } else { status }));
         }
         // SAFETY: a new program with one reference, ours.
         let linked = unsafe { Handle::new(raw, self.api().release_program) };
         if status != 0 {
             self.read_log(&linked, device, log);
         }
-        check(as_build(status))?;
+        check(status)?;
         Ok(linked)
+    }
+
+    /// Links what this compiler made earlier, in other processes.
+    fn link_packages(&self, job: &Job, device: Raw, log: &mut Vec<u8>) -> Result<Vec<u8>> {
+        let options = options::check_link(&job.options).map_err(|option| {
+            log.extend_from_slice(format!("link option {option} is not supported\n").as_bytes());
+            Status(cl::INVALID_LINKER_OPTIONS)
+        })?;
+        let mut programs = Vec::with_capacity(job.inputs.len());
+        let mut known = Arguments::new();
+        for input in &job.inputs {
+            let package = package::decode(input).ok_or(Status(cl::INVALID_BINARY))?;
+            known.extend(package.arguments);
+            programs.push(self.compiled(package.binary, device)?);
+        }
+        let raw: Vec<Raw> = programs.iter().map(Handle::raw).collect();
+        let linked = self.link(&raw, &options, device, log)?;
+        known.extend(self.arguments(&linked));
+        self.package(&linked, device, known)
+    }
+
+    fn compiled(&self, binary: &[u8], device: Raw) -> Result<Handle> {
+        let (start, len) = (binary.as_ptr(), binary.len());
+        let (mut per_binary, mut status) = (0, 0);
+        // SAFETY: live context and device; one binary with its length.
+        let raw = unsafe {
+            let (context, device) = (self.context.raw(), &raw const device);
+            let (len, start) = (&raw const len, &raw const start);
+            let (per_binary, status) = (&raw mut per_binary, &raw mut status);
+            (self.api().create_program_with_binary)(context, 1, device, len, start, per_binary, status)
+        };
+        check(status)?;
+        // SAFETY: a new program with one reference, ours.
+        Ok(unsafe { Handle::new(raw, self.api().release_program) })
+    }
+
+    /// What the implementation tells of the arguments of a program's kernels.
+    fn arguments(&self, program: &Handle) -> Arguments {
+        let api = self.api();
+        let mut arguments = Arguments::new();
+        // SAFETY: a live program; `ask` passes a buffer with its true size.
+        let names = ask(|size, value, needed| unsafe {
+            (api.get_program_info)(program.raw(), cl::PROGRAM_KERNEL_NAMES, size, value, needed)
+        });
+        let names = names.map(|names| text(&names)).unwrap_or_default();
+        for name in names.split(';').filter(|name| !name.is_empty()) {
+            let Ok(c_name) = CString::new(name) else { continue };
+            let mut status = 0;
+            // SAFETY: a live program and a C string.
+            let raw = unsafe { (api.create_kernel)(program.raw(), c_name.as_ptr(), &raw mut status) };
+            if status != 0 {
+                continue;
+            }
+            // SAFETY: a new kernel with one reference, ours.
+            let kernel = unsafe { Handle::new(raw, api.release_kernel) };
+            let records = argument_records(api, &kernel);
+            if !records.is_empty() {
+                arguments.insert(name.to_owned(), records.into());
+            }
+        }
+        arguments
+    }
+
+    fn package(&self, program: &Handle, device: Raw, arguments: Arguments) -> Result<Vec<u8>> {
+        let api = self.api();
+        // SAFETY: live program and device; `ask` passes a buffer with its true size.
+        let kind = ask(|size, value, needed| unsafe {
+            (api.get_program_build_info)(program.raw(), device, cl::PROGRAM_BINARY_TYPE, size, value, needed)
+        })?;
+        Ok(package::encode(number(&kind) as u32, &arguments, &self.binary(program)?))
     }
 
     fn read_log(&self, program: &Handle, device: Raw, log: &mut Vec<u8>) {
@@ -196,6 +298,28 @@ impl OpenClCompiler {
         })?;
         binaries.into_iter().find(|binary| !binary.is_empty()).ok_or(Status(cl::OUT_OF_RESOURCES))
     }
+}
+
+/// What is told of a kernel's arguments; nothing unless it is told of all of them.
+fn argument_records(api: &Api, kernel: &Handle) -> Vec<Info> {
+    // SAFETY: a live kernel; `ask` passes a buffer with its true size.
+    let count = ask(|size, value, needed| unsafe {
+        (api.get_kernel_info)(kernel.raw(), cl::KERNEL_NUM_ARGS, size, value, needed)
+    });
+    let mut records = Vec::new();
+    for index in 0..count.map_or(0, |count| number(&count) as u32) {
+        for parameter in cl::KERNEL_ARGUMENT {
+            // SAFETY: as above.
+            let value = ask(|size, value, needed| unsafe {
+                (api.get_kernel_arg_info)(kernel.raw(), index, parameter, size, value, needed)
+            });
+            match value {
+                Ok(value) => records.push(Info { kind: info::ARGUMENT, index, parameter, value }),
+                Err(_) => return Vec::new(),
+            }
+        }
+    }
+    records
 }
 
 impl Compiler for OpenClCompiler {

@@ -4,8 +4,13 @@ pub const BUILD_PROGRAM_FAILURE: i32 = -11;
 pub const COMPILE_PROGRAM_FAILURE: i32 = -15;
 pub const LINK_PROGRAM_FAILURE: i32 = -17;
 pub const INVALID_VALUE: i32 = -30;
+pub const INVALID_IMAGE_FORMAT_DESCRIPTOR: i32 = -39;
+pub const INVALID_IMAGE_DESCRIPTOR: i32 = -65;
 pub const INVALID_BUILD_OPTIONS: i32 = -43;
 pub const INVALID_OPERATION: i32 = -59;
+pub const INVALID_COMPILER_OPTIONS: i32 = -66;
+pub const INVALID_LINKER_OPTIONS: i32 = -67;
+pub const INVALID_BINARY: i32 = -42;
 pub const OUT_OF_RESOURCES: i32 = -5;
 
 pub const DEVICE_TYPE_ALL: u64 = 0xffff_ffff;
@@ -20,6 +25,14 @@ pub const MEM_WRITE_ONLY: u64 = 1 << 1;
 pub const MEM_READ_ONLY: u64 = 1 << 2;
 pub const MEM_USE_HOST_PTR: u64 = 1 << 3;
 pub const MEM_COPY_HOST_PTR: u64 = 1 << 5;
+
+pub const MEM_KERNEL_READ_AND_WRITE: u64 = 1 << 12;
+pub const MEM_OBJECT_IMAGE2D: u32 = 0x10f1;
+pub const MEM_OBJECT_IMAGE3D: u32 = 0x10f2;
+pub const MEM_OBJECT_IMAGE2D_ARRAY: u32 = 0x10f3;
+pub const MEM_OBJECT_IMAGE1D: u32 = 0x10f4;
+pub const MEM_OBJECT_IMAGE1D_ARRAY: u32 = 0x10f5;
+pub const MEM_OBJECT_IMAGE1D_BUFFER: u32 = 0x10f6;
 
 pub const MAP_READ: u64 = 1 << 0;
 pub const MAP_WRITE: u64 = 1 << 1;
@@ -47,6 +60,8 @@ pub const PROGRAM_BINARY_SIZES: u32 = 0x1165;
 pub const PROGRAM_BINARIES: u32 = 0x1166;
 pub const PROGRAM_NUM_KERNELS: u32 = 0x1167;
 pub const PROGRAM_KERNEL_NAMES: u32 = 0x1168;
+
+pub const PROGRAM_BINARY_TYPE_EXECUTABLE: u32 = 4;
 
 pub const PROGRAM_BUILD_STATUS: u32 = 0x1181;
 pub const PROGRAM_BUILD_LOG: u32 = 0x1183;

@@ -3,6 +3,7 @@ use crate::backend::OpenCl;
 use crate::constants as cl;
 use crate::kernel::{self, Kernel};
 use crate::library::{number, text};
+use crate::package;
 use crate::program::{self, Program};
 use kasoku_abi::accel::info;
 use kasoku_backend::{BuildPhase, Info, Question};
@@ -57,8 +58,8 @@ pub fn program(backend: &OpenCl, subject: &Program) -> Vec<Info> {
     records
 }
 
-/// Status and log of a build, as CL_PROGRAM_BUILD_STATUS and CL_PROGRAM_BUILD_LOG have them.
-pub fn build(device: u32, phase: BuildPhase, log: &[u8]) -> Vec<Info> {
+/// Status and log of a build, as CL_PROGRAM_BUILD_STATUS and CL_PROGRAM_BUILD_LOG have them, and what kind of binary came of it.
+pub fn build(device: u32, phase: BuildPhase, log: &[u8], binary: Option<&[u8]>) -> Vec<Info> {
     let status: i32 = match phase {
         BuildPhase::Done => 0,
         BuildPhase::None => -1,
@@ -68,7 +69,11 @@ pub fn build(device: u32, phase: BuildPhase, log: &[u8]) -> Vec<Info> {
     let mut text = log.to_vec();
     text.push(0);
     let record = |parameter, value| Info { kind: info::BUILD, index: device, parameter, value };
-    vec![record(cl::PROGRAM_BUILD_STATUS, status.to_le_bytes().to_vec()), record(cl::PROGRAM_BUILD_LOG, text)]
+    let kind = binary.and_then(package::decode).map(|package| package.kind.to_le_bytes().to_vec());
+    let mut records =
+        vec![record(cl::PROGRAM_BUILD_STATUS, status.to_le_bytes().to_vec()), record(cl::PROGRAM_BUILD_LOG, text)];
+    records.extend(kind.map(|kind| record(cl::PROGRAM_BINARY_TYPE, kind)));
+    records
 }
 
 pub fn kernel(backend: &OpenCl, subject: &Kernel) -> Vec<Info> {

@@ -60,7 +60,7 @@ pub fn enqueue(
     let blocking = u32::from(completion == Completion::Wait);
     let mut raw: Raw = core::ptr::null_mut();
     let event: *mut Raw = if completion == Completion::Event { &raw mut raw } else { core::ptr::null_mut() };
-    // SAFETY, for every call below: queue, buffers, kernel and events are live objects of the same implementation; the wait
+    // SAFETY, for every call below: queue, buffers, images, kernel and events are live objects of the same implementation; the wait
     // list is given with its length; sizes and offsets inside buffers are checked by the implementation; host memory stays
     // mapped (`HostBytes`) and was checked by the broker to hold what the command moves.
     let status = match *command {
@@ -158,6 +158,46 @@ pub fn enqueue(
         Command::Unmap { buffer, storage } => unsafe {
             let (memory, host) = (buffer.handle.raw(), storage.as_ptr().cast());
             (api.enqueue_unmap_mem_object)(queue, memory, host, count, waits, event)
+        },
+        // SAFETY: see above.
+        Command::ReadImage { image, ref origin, ref region, pitches: [row, slice], data } => unsafe {
+            let (image, origin, region, host) = (image.0.raw(), origin.as_ptr(), region.as_ptr(), data.as_ptr().cast());
+            (api.enqueue_read_image)(queue, image, 0, origin, region, row, slice, host, count, waits, event)
+        },
+        // SAFETY: see above.
+        Command::WriteImage { image, ref origin, ref region, pitches: [row, slice], data } => unsafe {
+            let (image, origin, region) = (image.0.raw(), origin.as_ptr(), region.as_ptr());
+            let host = data.as_ptr().cast_const().cast();
+            (api.enqueue_write_image)(queue, image, 0, origin, region, row, slice, host, count, waits, event)
+        },
+        // SAFETY: see above.
+        Command::CopyImage { source, destination, ref source_origin, ref destination_origin, ref region } => unsafe {
+            let (from, to) = (source.0.raw(), destination.0.raw());
+            let (from_origin, to_origin) = (source_origin.as_ptr(), destination_origin.as_ptr());
+            (api.enqueue_copy_image)(queue, from, to, from_origin, to_origin, region.as_ptr(), count, waits, event)
+        },
+        Command::FillImage { image, colour, ref origin, ref region } => {
+            // Read as four words: aligned as such.
+            let words = colour.as_chunks::<4>().0;
+            let colour: [u32; 4] = core::array::from_fn(|n| u32::from_le_bytes(words[n]));
+            let (image, origin, region) = (image.0.raw(), origin.as_ptr(), region.as_ptr());
+            // SAFETY: see above; the colour is copied by the call.
+            unsafe {
+                let colour = colour.as_ptr().cast();
+                (api.enqueue_fill_image)(queue, image, colour, origin, region, count, waits, event)
+            }
+        }
+        // SAFETY: see above.
+        Command::ImageToBuffer { image, buffer, ref origin, ref region, offset } => unsafe {
+            let (image, buffer) = (image.0.raw(), buffer.handle.raw());
+            let (origin, region) = (origin.as_ptr(), region.as_ptr());
+            (api.enqueue_copy_image_to_buffer)(queue, image, buffer, origin, region, offset, count, waits, event)
+        },
+        // SAFETY: see above.
+        Command::BufferToImage { buffer, image, offset, ref origin, ref region } => unsafe {
+            let (image, buffer) = (image.0.raw(), buffer.handle.raw());
+            let (origin, region) = (origin.as_ptr(), region.as_ptr());
+            (api.enqueue_copy_buffer_to_image)(queue, buffer, image, offset, origin, region, count, waits, event)
         },
         Command::Launch { kernel, dimensions, ref offset, ref global, ref local } => {
             let one = [1usize; 3];

@@ -49,4 +49,6 @@ macro_rules! handles {
 handles! {
     Queue release_command_queue;
     Event release_event;
+    Image release_mem_object;
+    Sampler release_sampler;
 }

@@ -3,26 +3,38 @@ use crate::backend::OpenCl;
 use crate::constants as cl;
 use crate::ffi::{Api, Raw};
 use crate::handle::Handle;
-use crate::library::{ask, check};
+use crate::library::{ask, check, number, text};
 use crate::program::Program;
 use kasoku_abi::accel::info;
-use kasoku_backend::{Argument, Question, Result, Status};
+use kasoku_backend::{Argument, Info, Question, Result, Status};
 use std::ffi::CString;
+use std::sync::Arc;
 
 pub struct Kernel {
     pub(crate) handle: Handle,
     /// Bit per device of its program.
     pub(crate) devices: u64,
+    /// What the compiler knew of its arguments.
+    arguments: Arc<[Info]>,
+}
+
+impl Kernel {
+    fn argument(&self, index: u32, parameter: u32) -> Option<&[u8]> {
+        let found = self.arguments.iter().find(|info| (info.index, info.parameter) == (index, parameter))?;
+        Some(&found.value)
+    }
 }
 
 pub fn create(backend: &OpenCl, program: &Program, name: &str) -> Result<Kernel> {
+    let arguments = program.arguments.get(name).cloned().unwrap_or_default();
     let name = CString::new(name).map_err(|_| Status(-46))?;
     let mut status = 0;
     // SAFETY: a live program and a C string.
     let raw = unsafe { (backend.api().create_kernel)(program.handle.raw(), name.as_ptr(), &raw mut status) };
     check(status)?;
     // SAFETY: a new kernel with one reference, ours.
-    Ok(Kernel { handle: unsafe { Handle::new(raw, backend.api().release_kernel) }, devices: program.devices })
+    let handle = unsafe { Handle::new(raw, backend.api().release_kernel) };
+    Ok(Kernel { handle, devices: program.devices, arguments })
 }
 
 pub fn duplicate(backend: &OpenCl, kernel: &Kernel) -> Result<Kernel> {
@@ -32,7 +44,8 @@ pub fn duplicate(backend: &OpenCl, kernel: &Kernel) -> Result<Kernel> {
     let raw = unsafe { (api21.clone_kernel)(kernel.handle.raw(), &raw mut status) };
     check(status)?;
     // SAFETY: a new kernel with one reference, ours.
-    Ok(Kernel { handle: unsafe { Handle::new(raw, backend.api().release_kernel) }, devices: kernel.devices })
+    let handle = unsafe { Handle::new(raw, backend.api().release_kernel) };
+    Ok(Kernel { handle, devices: kernel.devices, arguments: Arc::clone(&kernel.arguments) })
 }
 
 pub fn set_argument(api: &Api, kernel: &Kernel, index: u32, argument: &Argument<'_, OpenCl>) -> Result<()> {
@@ -40,14 +53,31 @@ pub fn set_argument(api: &Api, kernel: &Kernel, index: u32, argument: &Argument<
         // SAFETY: a live kernel; `value` is null or has `size` bytes.
         check(unsafe { (api.set_kernel_arg)(kernel.handle.raw(), index, size, value) })
     };
-    match argument {
-        Argument::Bytes(bytes) => {
-            // An implementation reads a buffer argument of handle size as a handle: never let a guest's bytes be one.
-            if bytes.len() == size_of::<Raw>() && is_handle(api, kernel, index) {
-                return Err(Status(-38));
-            }
-            set(bytes.len(), bytes.as_ptr().cast())
+    // An implementation reads an argument of handle size as a handle of what the kernel takes: never let a guest's bytes be one,
+    // nor a handle of another type. Values of other sizes and local memory it tells apart by itself.
+    let handle = match argument {
+        Argument::Bytes(bytes) => bytes.len() == size_of::<Raw>(),
+        Argument::Local(_) => false,
+        _ => true,
+    };
+    if handle && let Some(taken) = taken(api, kernel, index) {
+        let suits = match argument {
+            Argument::Bytes(_) => taken == Taken::Value,
+            Argument::Buffer(_) | Argument::NullBuffer => taken == Taken::Buffer,
+            Argument::Image(_) => taken == Taken::Image,
+            Argument::Sampler(_) => taken == Taken::Sampler,
+            Argument::Local(_) => taken == Taken::Local,
+        };
+        if !suits {
+            return Err(Status(match taken {
+                Taken::Buffer | Taken::Image => -38,
+                Taken::Sampler => -41,
+                Taken::Value | Taken::Local | Taken::Other => -50,
+            }));
         }
+    }
+    match argument {
+        Argument::Bytes(bytes) => set(bytes.len(), bytes.as_ptr().cast()),
         Argument::Buffer(buffer) => {
             let raw = buffer.handle.raw();
             set(size_of::<Raw>(), (&raw const raw).cast())
@@ -56,28 +86,51 @@ pub fn set_argument(api: &Api, kernel: &Kernel, index: u32, argument: &Argument<
             let raw: Raw = core::ptr::null_mut();
             set(size_of::<Raw>(), (&raw const raw).cast())
         }
+        Argument::Image(image) => {
+            let raw = image.0.raw();
+            set(size_of::<Raw>(), (&raw const raw).cast())
+        }
+        Argument::Sampler(sampler) => {
+            let raw = sampler.0.raw();
+            set(size_of::<Raw>(), (&raw const raw).cast())
+        }
         Argument::Local(size) => set(*size, core::ptr::null()),
     }
 }
 
-/// Whether an argument is known to be a handle: it lies in global or constant memory, or is an image (which has no
-/// address space of its own but is reported as global).
-fn is_handle(api: &Api, kernel: &Kernel, index: u32) -> bool {
-    const ADDRESS_GLOBAL: u32 = 0x119b;
-    const ADDRESS_PRIVATE: u32 = 0x119e;
-    let mut qualifier = ADDRESS_PRIVATE;
-    // SAFETY: a live kernel; room for the four bytes of this parameter is given and said.
-    let status = unsafe {
-        (api.get_kernel_arg_info)(
-            kernel.handle.raw(),
-            index,
-            cl::KERNEL_ARGUMENT[0],
-            4,
-            (&raw mut qualifier).cast(),
-            core::ptr::null_mut(),
-        )
+/// What an argument takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Value,
+    Local,
+    Buffer,
+    Image,
+    Sampler,
+    /// A queue, a pipe, an event: nothing that a guest can give.
+    Other,
+}
+
+/// What an argument takes, where that is known.
+fn taken(api: &Api, kernel: &Kernel, index: u32) -> Option<Taken> {
+    let [address, _, type_name, ..] = cl::KERNEL_ARGUMENT;
+    let known = |parameter| match kernel.argument(index, parameter) {
+        Some(value) => Some(value.to_vec()),
+        // SAFETY: a live kernel; `ask` passes a buffer with its true size.
+        None => ask(|size, value, needed| unsafe {
+            (api.get_kernel_arg_info)(kernel.handle.raw(), index, parameter, size, value, needed)
+        })
+        .ok(),
     };
-    status == 0 && (ADDRESS_GLOBAL..ADDRESS_PRIVATE).contains(&qualifier)
+    let address = number(&known(address)?);
+    let name = known(type_name).map(|name| text(&name)).unwrap_or_default();
+    Some(match address {
+        _ if name.starts_with("image") && name.ends_with("_t") => Taken::Image,
+        _ if name == "sampler_t" => Taken::Sampler,
+        _ if ["queue_t", "pipe", "event_t", "clk_event_t", "reserve_id_t"].contains(&name.as_str()) => Taken::Other,
+        0x119c => Taken::Local,
+        0x119b | 0x119d => Taken::Buffer,
+        _ => Taken::Value,
+    })
 }
 
 /// Parameters of a kernel that hold no handle.
@@ -105,6 +158,9 @@ pub fn info(backend: &OpenCl, kernel: &Kernel, question: &Question<'_>) -> Resul
         }
         info::ARGUMENT if cl::KERNEL_ARGUMENT.contains(&parameter) => {
             let index = question.index;
+            if let Some(value) = kernel.argument(index, parameter) {
+                return Ok(value.to_vec());
+            }
             // SAFETY: as above.
             ask(|size, value, needed| unsafe { (api.get_kernel_arg_info)(raw, index, parameter, size, value, needed) })
         }

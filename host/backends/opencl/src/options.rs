@@ -53,6 +53,18 @@ impl Options {
     }
 }
 
+/// Checks the options of linking; the error is the one that is refused.
+pub fn check_link(text: &str) -> Result<String, String> {
+    let known = |piece: &str| {
+        ["-create-library", "-enable-link-options"].contains(&piece)
+            || FLAGS.iter().any(|(flag, step)| *flag == piece && *step == Step::Both)
+    };
+    match text.split_whitespace().find(|piece| !known(piece)) {
+        Some(piece) => Err(piece.to_owned()),
+        None => Ok(text.split_whitespace().collect::<Vec<_>>().join(" ")),
+    }
+}
+
 /// Checks a whole option string; the error is the option that is refused.
 ///
 /// Compilers cut the string differently where quotes occur. So that none of them finds an option that was not checked, each
@@ -133,6 +145,18 @@ mod tests {
         assert_eq!(options.linking(), "-cl-fast-relaxed-math");
         assert_eq!(check("").unwrap().all(), "");
         assert_eq!(check("  -w\t-Werror ").unwrap().all(), "-w -Werror");
+    }
+
+    #[test]
+    fn linking_has_options_of_its_own() {
+        assert_eq!(
+            check_link(" -create-library  -cl-denorms-are-zero").unwrap(),
+            "-create-library -cl-denorms-are-zero"
+        );
+        assert_eq!(check_link("").unwrap(), "");
+        for text in ["-cl-std=CL1.2", "-D X", "-o /tmp/x", "/etc/passwd", "-create-library -lfoo"] {
+            assert!(check_link(text).is_err(), "{text}");
+        }
     }
 
     #[test]

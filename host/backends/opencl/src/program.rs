@@ -4,6 +4,7 @@ use crate::constants as cl;
 use crate::ffi::Raw;
 use crate::handle::Handle;
 use crate::library::{ask, check};
+use crate::package::{self, Arguments};
 use kasoku_abi::accel::info;
 use kasoku_backend::{Question, Result, Status};
 
@@ -11,6 +12,8 @@ pub struct Program {
     pub(crate) handle: Handle,
     /// Bit per device that it was loaded for.
     pub(crate) devices: u64,
+    /// What the compiler knew of its kernels' arguments.
+    pub(crate) arguments: Arguments,
 }
 
 pub fn load(backend: &OpenCl, context: &Context, binaries: &[(u32, &[u8])]) -> Result<Program> {
@@ -21,8 +24,10 @@ pub fn load(backend: &OpenCl, context: &Context, binaries: &[(u32, &[u8])]) -> R
         devices.push(backend.device_of(context, *index)?.raw);
         mask |= 1 << index;
     }
-    let lengths: Vec<usize> = binaries.iter().map(|(_, binary)| binary.len()).collect();
-    let starts: Vec<*const u8> = binaries.iter().map(|(_, binary)| binary.as_ptr()).collect();
+    let packages = binaries.iter().map(|(_, bytes)| package::decode(bytes).ok_or(Status(cl::INVALID_BINARY)));
+    let packages = packages.collect::<Result<Vec<_>>>()?;
+    let lengths: Vec<usize> = packages.iter().map(|package| package.binary.len()).collect();
+    let starts: Vec<*const u8> = packages.iter().map(|package| package.binary.as_ptr()).collect();
     let count = binaries.len() as u32;
     let mut per_binary = vec![0i32; binaries.len()];
     let mut status = 0;
@@ -48,7 +53,8 @@ pub fn load(backend: &OpenCl, context: &Context, binaries: &[(u32, &[u8])]) -> R
         let null = core::ptr::null_mut();
         (api.build_program)(handle.raw(), count, devices.as_ptr(), options.as_ptr(), null, null)
     })?;
-    Ok(Program { handle, devices: mask })
+    let arguments = packages.into_iter().next().map(|package| package.arguments).unwrap_or_default();
+    Ok(Program { handle, devices: mask, arguments })
 }
 
 /// Parameters of a program that hold no handle and are not the broker's to answer.

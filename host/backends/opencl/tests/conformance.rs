@@ -1,7 +1,7 @@
 //! Runs the backend's conformance check on every OpenCL implementation of this machine, each in a process of its own (two
 //! drivers in one process may disturb each other). `KASOKU_OPENCL_RUNTIMES` names further directories with implementations,
 //! separated by colons.
-use kasoku_backend::{ConformanceProgram, check_backend};
+use kasoku_backend::{ConformanceProgram, ImageShape, SamplerSpec, check_backend};
 use kasoku_backend_opencl::{Library, OpenCl, OpenClCompiler, runtime};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +12,18 @@ const PROGRAM: ConformanceProgram<'_> = ConformanceProgram {
                  out[i] = a[i] + b;
              }",
     broken: "kernel void add(global uint *a) { a[0] = no_such_name; }",
+    // CL_MEM_OBJECT_IMAGE2D of CL_RGBA, CL_UNSIGNED_INT8.
+    image: ImageShape {
+        kind: 0x10f1,
+        channel_order: 0x10b5,
+        channel_type: 0x10da,
+        width: 8,
+        height: 4,
+        depth: 0,
+        array_size: 0,
+    },
+    // CL_ADDRESS_CLAMP, CL_FILTER_NEAREST.
+    sampler: SamplerSpec { normalized: false, addressing: 0x1132, filter: 0x1140 },
 };
 
 fn main() {

@@ -1,8 +1,10 @@
 //! Everything that goes to a queue.
 use super::events::wait;
-use super::table::{Buffer, Event, Object, Queue};
+use super::images::packed_pitches;
+use super::table::{Buffer, Event, Image, Object, Queue};
 use super::{Answer, Engine, Step, body};
 use kasoku_abi::accel::command::{self, Descriptor, FLAG_BLOCKING, FLAG_REPLY};
+use kasoku_abi::accel::image::COLOUR_LEN;
 use kasoku_abi::accel::kernel::Launch;
 use kasoku_abi::accel::memory::{Copy, CopyRect, Fill, MAP_DISCARD, MAP_READ, MAP_WRITE, Map, Transfer, TransferRect};
 use kasoku_abi::accel::{Id, NO_ID};
@@ -11,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// A checked command that owns what it needs, so that a blocking one can run beside others.
-enum Work<B: Backend> {
+pub(super) enum Work<B: Backend> {
     Marker,
     Barrier,
     Read(Arc<Buffer<B>>, usize, HostBytes),
@@ -23,6 +25,15 @@ enum Work<B: Backend> {
     CopyRect(Arc<Buffer<B>>, Arc<Buffer<B>>, Rect),
     Map(Arc<Buffer<B>>, Map, HostBytes),
     Unmap(Arc<Buffer<B>>, HostBytes),
+    /// Origin, region, packed data.
+    ReadImage(Arc<Image<B>>, Index3, Index3, HostBytes),
+    WriteImage(Arc<Image<B>>, Index3, Index3, HostBytes),
+    /// Source's origin, destination's origin, region.
+    CopyImage(Arc<Image<B>>, Arc<Image<B>>, [Index3; 3]),
+    FillImage(Arc<Image<B>>, [u8; COLOUR_LEN], Index3, Index3),
+    /// Origin, region, offset in the buffer.
+    ImageToBuffer(Arc<Image<B>>, Arc<Buffer<B>>, Index3, Index3, usize),
+    BufferToImage(Arc<Image<B>>, Arc<Buffer<B>>, Index3, Index3, usize),
 }
 
 impl<B: Backend> Work<B> {
@@ -54,10 +65,49 @@ impl<B: Backend> Work<B> {
                 Command::Map { buffer: &buffer.raw, offset: map.offset as usize, storage: *storage, flags: map.flags }
             }
             Self::Unmap(buffer, storage) => Command::Unmap { buffer: &buffer.raw, storage: *storage },
+            Self::ReadImage(image, origin, region, data) => Command::ReadImage {
+                image: &image.raw,
+                origin: *origin,
+                region: *region,
+                pitches: packed_pitches(image, *region),
+                data: *data,
+            },
+            Self::WriteImage(image, origin, region, data) => Command::WriteImage {
+                image: &image.raw,
+                origin: *origin,
+                region: *region,
+                pitches: packed_pitches(image, *region),
+                data: *data,
+            },
+            Self::CopyImage(source, destination, [source_origin, destination_origin, region]) => Command::CopyImage {
+                source: &source.raw,
+                destination: &destination.raw,
+                source_origin: *source_origin,
+                destination_origin: *destination_origin,
+                region: *region,
+            },
+            Self::FillImage(image, colour, origin, region) => {
+                Command::FillImage { image: &image.raw, colour, origin: *origin, region: *region }
+            }
+            Self::ImageToBuffer(image, buffer, origin, region, offset) => Command::ImageToBuffer {
+                image: &image.raw,
+                buffer: &buffer.raw,
+                origin: *origin,
+                region: *region,
+                offset: *offset,
+            },
+            Self::BufferToImage(image, buffer, origin, region, offset) => Command::BufferToImage {
+                buffer: &buffer.raw,
+                image: &image.raw,
+                offset: *offset,
+                origin: *origin,
+                region: *region,
+            },
         }
     }
 
-    /// Whether the backend can carry it out in one blocking call.
+    /// Whether the backend can carry it out in one blocking call. Not those of images: Intel's blocking write of an image
+    /// returns while it is still being written.
     fn is_transfer(&self) -> bool {
         matches!(self, Self::Read(..) | Self::Write(..) | Self::ReadRect(..) | Self::WriteRect(..))
     }
@@ -86,6 +136,7 @@ impl<B: Backend> Engine<B> {
 
     fn try_enqueue(&mut self, descriptor: &Descriptor) -> Result<Step, Status> {
         let known = (command::READ_BUFFER..=command::UNMAP_BUFFER).contains(&descriptor.operation)
+            || (command::READ_IMAGE..=command::COPY_BUFFER_TO_IMAGE).contains(&descriptor.operation)
             || [command::LAUNCH, command::MARKER, command::BARRIER].contains(&descriptor.operation);
         if !known {
             return Err(B::CODES.bad_value);
@@ -142,7 +193,7 @@ impl<B: Backend> Engine<B> {
         if let Some((_, status)) = kernel.failed.first() {
             return Err(*status);
         }
-        if kernel.buffers.iter().any(|(_, buffer)| buffer.strong_count() == 0) {
+        if kernel.memory.iter().any(|(_, memory)| memory.strong_count() == 0) {
             return Err(B::CODES.bad_buffer);
         }
         if launch.dimensions > 3 || launch.has_local_size > 1 {
@@ -220,7 +271,7 @@ impl<B: Backend> Engine<B> {
                 Work::CopyRect(source, destination, rect)
             }
             command::MAP_BUFFER | command::UNMAP_BUFFER => self.map(descriptor.operation, body(descriptor))?,
-            _ => return Err(B::CODES.bad_value),
+            _ => self.image_work(descriptor)?,
         })
     }
 
@@ -254,11 +305,12 @@ fn raw_waits<B: Backend>(waits: &[Arc<Event<B>>]) -> Vec<&B::Event> {
     waits.iter().filter_map(|event| event.raw.as_ref().ok()).collect()
 }
 
-fn index3(values: [u64; 3]) -> Index3 {
+pub(super) fn index3(values: [u64; 3]) -> Index3 {
     values.map(|value| value as usize)
 }
 
-fn inside<B: Backend>(offset: u64, len: u64, size: u64) -> Result<(), Status> {
+/// `[offset, offset + len)` is not empty and lies inside `[0, size)`.
+pub(super) fn inside<B: Backend>(offset: u64, len: u64, size: u64) -> Result<(), Status> {
     match offset.checked_add(len) {
         Some(end) if end <= size && len != 0 => Ok(()),
         _ => Err(B::CODES.bad_value),

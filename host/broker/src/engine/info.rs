@@ -30,6 +30,7 @@ impl<B: Backend> Engine<B> {
             Question { kind: info.kind, index: info.index, parameter: info.parameter, input: &info.input[..words] };
         let value = match self.table.get(descriptor.target) {
             Some(Object::Kernel(kernel)) => self.backend.kernel_info(&kernel.raw, &question)?,
+            Some(Object::Context(context)) => self.backend.context_info(&context.raw, &question)?,
             Some(Object::Program(program)) if info.kind == BUILD && info.parameter == BUILD_BINARY => {
                 program.signed_binary(info.index).ok_or(B::CODES.bad_value)?
             }

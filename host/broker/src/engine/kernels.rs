@@ -1,5 +1,5 @@
 //! Kernels: creation and arguments. Launching is in `enqueue`.
-use super::table::{Kernel, Object, buffer_argument};
+use super::table::{Buffer, Image, Kernel, Object};
 use super::{Engine, body};
 use kasoku_abi::accel::NO_ID;
 use kasoku_abi::accel::command::Descriptor;
@@ -18,14 +18,16 @@ impl<B: Backend> Engine<B> {
         let name = core::str::from_utf8(&name).map_err(|_| B::CODES.bad_kernel_name)?;
         let loaded = program.loaded().ok_or(B::CODES.not_executable)?;
         let raw = self.backend.create_kernel(&loaded, name)?;
-        Ok(Object::Kernel(Box::new(Kernel { raw, buffers: Vec::new(), failed: Vec::new() })))
+        let (memory, samplers, failed) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Object::Kernel(Box::new(Kernel { raw, memory, samplers, failed })))
     }
 
     pub(super) fn clone_kernel(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
         let CloneKernel { source } = body(descriptor);
         let source = self.table.kernel(source)?;
         let raw = self.backend.clone_kernel(&source.raw)?;
-        Ok(Object::Kernel(Box::new(Kernel { raw, buffers: source.buffers.clone(), failed: source.failed.clone() })))
+        let (memory, samplers) = (source.memory.clone(), source.samplers.clone());
+        Ok(Object::Kernel(Box::new(Kernel { raw, memory, samplers, failed: source.failed.clone() })))
     }
 
     pub(super) fn set_argument(&mut self, descriptor: &Descriptor) -> Result<(), Status> {
@@ -45,7 +47,7 @@ impl<B: Backend> Engine<B> {
 
     fn try_set_argument(&mut self, kernel: u64, argument: &SetArgument) -> Result<(), Status> {
         let index = argument.index;
-        let mut buffer = None;
+        let mut object = None;
         let long;
         let value = match argument.kind {
             ARGUMENT_BYTES if argument.size as usize <= INLINE_ARGUMENT => {
@@ -58,21 +60,48 @@ impl<B: Backend> Engine<B> {
                 long = self.copy(argument.data, ARGUMENT_MAX)?;
                 Argument::Bytes(&long)
             }
+            ARGUMENT_OBJECT if argument.object == NO_ID => Argument::NullBuffer,
             ARGUMENT_OBJECT => {
-                if argument.object != NO_ID {
-                    buffer = Some(Arc::clone(self.table.buffer(argument.object)?));
+                object = Some(match self.table.get(argument.object) {
+                    Some(Object::Buffer(buffer)) => Given::Buffer(Arc::clone(buffer)),
+                    Some(Object::Image(image)) => Given::Image(Arc::clone(image)),
+                    Some(Object::Sampler(sampler)) => Given::Sampler(Arc::clone(sampler)),
+                    Some(Object::Failed(status)) => return Err(*status),
+                    _ => return Err(B::CODES.bad_buffer),
+                });
+                match &object {
+                    Some(Given::Buffer(buffer)) => Argument::Buffer(&buffer.raw),
+                    Some(Given::Image(image)) => Argument::Image(&image.raw),
+                    Some(Given::Sampler(sampler)) => Argument::Sampler(&**sampler),
+                    None => Argument::NullBuffer,
                 }
-                buffer_argument(buffer.as_ref())
             }
             ARGUMENT_LOCAL => Argument::Local(argument.size as usize),
             _ => return Err(B::CODES.bad_value),
         };
         let kernel = self.table.kernel_mut(kernel)?;
         self.backend.set_argument(&kernel.raw, index, &value)?;
-        kernel.buffers.retain(|(known, _)| *known != index);
-        if let Some(buffer) = &buffer {
-            kernel.buffers.push((index, Arc::downgrade(buffer)));
+        kernel.memory.retain(|(known, _)| *known != index);
+        kernel.samplers.retain(|(known, _)| *known != index);
+        match object {
+            Some(Given::Buffer(buffer)) => {
+                let buffer: Arc<dyn Send + Sync> = buffer;
+                kernel.memory.push((index, Arc::downgrade(&buffer)));
+            }
+            Some(Given::Image(image)) => {
+                let image: Arc<dyn Send + Sync> = image;
+                kernel.memory.push((index, Arc::downgrade(&image)));
+            }
+            Some(Given::Sampler(sampler)) => kernel.samplers.push((index, sampler)),
+            None => {}
         }
         Ok(())
     }
+}
+
+/// An object that is given as an argument.
+enum Given<B: Backend> {
+    Buffer(Arc<Buffer<B>>),
+    Image(Arc<Image<B>>),
+    Sampler(Arc<B::Sampler>),
 }

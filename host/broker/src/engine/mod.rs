@@ -5,6 +5,7 @@
 mod buffers;
 mod enqueue;
 mod events;
+mod images;
 mod info;
 mod kernels;
 mod objects;
@@ -87,6 +88,8 @@ impl<B: Backend> Engine<B> {
             command::CREATE_QUEUE => self.create(descriptor, Self::create_queue),
             command::CREATE_BUFFER => self.create(descriptor, Self::create_buffer),
             command::CREATE_SUB_BUFFER => self.create(descriptor, Self::create_sub_buffer),
+            command::CREATE_IMAGE => self.create(descriptor, Self::create_image),
+            command::CREATE_SAMPLER => self.create(descriptor, Self::create_sampler),
             command::CREATE_PROGRAM => self.create(descriptor, Self::create_program),
             command::CREATE_KERNEL => self.create(descriptor, Self::create_kernel),
             command::CLONE_KERNEL => self.create(descriptor, Self::clone_kernel),
@@ -94,7 +97,8 @@ impl<B: Backend> Engine<B> {
             command::SET_USER_EVENT => self.set_user_event(descriptor).into(),
             command::FLUSH => self.flush(target).into(),
             command::FINISH => self.finish(target),
-            command::BUILD_PROGRAM => self.build_program(descriptor),
+            command::BUILD_PROGRAM | command::COMPILE_PROGRAM => self.build_program(descriptor),
+            command::LINK_PROGRAM => self.link_program(descriptor),
             command::SET_ARGUMENT => self.set_argument(descriptor).into(),
             command::WAIT_EVENTS => self.wait_events(descriptor),
             command::EVENT_STATUS => Step::Done(self.event_status(target)),

@@ -1,12 +1,13 @@
 //! Programs: text, builds in another process, binaries that only this node's key makes valid.
 use super::table::{Charge, Context, Object};
 use super::{Answer, Engine, Outcome, Step, body};
-use crate::companion::{Companion, CompileRequest};
+use crate::companion::Companion;
+use crate::job::{Parts, decode_constants};
 use crate::signature::{Signed, split};
-use kasoku_abi::accel::command::Descriptor;
+use kasoku_abi::accel::command::{COMPILE_PROGRAM, Descriptor};
 use kasoku_abi::accel::program::{
-    BINARY, BuildProgram, CreateProgram, HEADER_NAME_MAX, HEADERS_MAX, Header, INTERMEDIATE, OPTIONS_MAX, SOURCE,
-    TEXT_MAX,
+    BINARY, BuildProgram, CONSTANTS_MAX, Constant, CreateProgram, HEADER_NAME_MAX, HEADERS_MAX, Header, INPUTS_MAX,
+    INTERMEDIATE, LinkProgram, OPTIONS_MAX, SOURCE, TEXT_MAX,
 };
 use kasoku_backend::{Backend, BuildPhase, Info, Language, Question, Status};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +24,10 @@ pub struct Program<B: Backend> {
 /// What a program is made of.
 enum Text {
     Compiled(Language, Vec<u8>),
-    /// An authenticated binary for the device.
-    Binary(u32, Signed),
+    /// An authenticated binary for one device.
+    Binary(Signed),
+    /// Linked of others.
+    Linked,
 }
 
 struct State<B: Backend> {
@@ -39,6 +42,17 @@ struct DeviceBuild {
     binary: Option<Signed>,
 }
 
+impl DeviceBuild {
+    fn new(device: u32) -> Self {
+        Self { device, phase: BuildPhase::None, log: Vec::new(), binary: None }
+    }
+
+    fn describe<B: Backend>(&self) -> Vec<Info> {
+        let binary = self.binary.as_ref().map(Signed::binary);
+        B::describe_build(self.device, self.phase, &self.log, binary)
+    }
+}
+
 impl<B: Backend> Program<B> {
     fn state(&self) -> MutexGuard<'_, State<B>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -49,16 +63,18 @@ impl<B: Backend> Program<B> {
         self.state().loaded.clone()
     }
 
+    /// The binary for a device, to link it or to hand it out.
+    pub fn binary(&self, device: u32) -> Option<Signed> {
+        self.state().builds.iter().find(|build| build.device == device)?.binary.clone()
+    }
+
     pub fn signed_binary(&self, device: u32) -> Option<Vec<u8>> {
-        let state = self.state();
-        let build = state.builds.iter().find(|build| build.device == device)?;
-        build.binary.as_ref().map(Signed::to_vec)
+        self.binary(device).as_ref().map(Signed::to_vec)
     }
 
     pub fn describe(&self, backend: &B) -> Vec<Info> {
         let state = self.state();
-        let mut records: Vec<Info> =
-            state.builds.iter().flat_map(|build| B::describe_build(build.device, build.phase, &build.log)).collect();
+        let mut records: Vec<Info> = state.builds.iter().flat_map(DeviceBuild::describe::<B>).collect();
         if let Some(loaded) = &state.loaded {
             records.extend(backend.describe_program(loaded));
         }
@@ -67,8 +83,7 @@ impl<B: Backend> Program<B> {
 
     pub fn info(&self, backend: &B, question: &Question<'_>) -> Result<Vec<u8>, Status> {
         let state = self.state();
-        let known = state.builds.iter().flat_map(|build| B::describe_build(build.device, build.phase, &build.log));
-        for record in known {
+        for record in state.builds.iter().flat_map(DeviceBuild::describe::<B>) {
             if (record.kind, record.index, record.parameter) == (question.kind, question.index, question.parameter) {
                 return Ok(record.value);
             }
@@ -87,12 +102,14 @@ impl<B: Backend> Engine<B> {
         if bytes.is_empty() {
             return Err(B::CODES.bad_value);
         }
-        let fresh = |device| DeviceBuild { device, phase: BuildPhase::None, log: Vec::new(), binary: None };
         let (text, builds) = match kind {
-            SOURCE => (Text::Compiled(Language::Source, bytes), devices(context.devices).map(fresh).collect()),
-            INTERMEDIATE => {
-                (Text::Compiled(Language::Intermediate, bytes), devices(context.devices).map(fresh).collect())
+            SOURCE => {
+                (Text::Compiled(Language::Source, bytes), devices(context.devices).map(DeviceBuild::new).collect())
             }
+            INTERMEDIATE => (
+                Text::Compiled(Language::Intermediate, bytes),
+                devices(context.devices).map(DeviceBuild::new).collect(),
+            ),
             BINARY => {
                 if !devices(context.devices).any(|known| known == device) {
                     return Err(B::CODES.bad_value);
@@ -101,8 +118,8 @@ impl<B: Backend> Engine<B> {
                 if !self.companion.verify(&signed) {
                     return Err(B::CODES.bad_binary);
                 }
-                let build = DeviceBuild { binary: Some(signed.clone()), ..fresh(device) };
-                (Text::Binary(device, signed), vec![build])
+                let build = DeviceBuild { binary: Some(signed.clone()), ..DeviceBuild::new(device) };
+                (Text::Binary(signed), vec![build])
             }
             _ => return Err(B::CODES.bad_value),
         };
@@ -110,8 +127,21 @@ impl<B: Backend> Engine<B> {
         Ok(Object::Program(Arc::new(Program { context, text, state, _charge: charge })))
     }
 
+    /// `BUILD_PROGRAM` and `COMPILE_PROGRAM`.
     pub(super) fn build_program(&mut self, descriptor: &Descriptor) -> Step {
-        match self.prepare_build(descriptor) {
+        self.later(self.prepare_build(descriptor))
+    }
+
+    pub(super) fn link_program(&mut self, descriptor: &Descriptor) -> Step {
+        let build = self.prepare_link(descriptor);
+        if let Ok(build) = &build {
+            self.table.insert(descriptor.target, Object::Program(Arc::clone(&build.program)));
+        }
+        self.later(build)
+    }
+
+    fn later(&self, build: Result<PendingBuild<B>, Status>) -> Step {
+        match build {
             Ok(build) => {
                 let (backend, companion) = (Arc::clone(&self.backend), Arc::clone(&self.companion));
                 Step::Later(Box::new(move || build.run(&*backend, &companion)))
@@ -120,14 +150,49 @@ impl<B: Backend> Engine<B> {
         }
     }
 
+    fn prepare_link(&self, descriptor: &Descriptor) -> Result<PendingBuild<B>, Status> {
+        let LinkProgram { context, devices: wanted, options, programs } = body(descriptor);
+        self.table.check_new(descriptor.target)?;
+        let context = Arc::clone(self.table.context(context)?);
+        let wanted = if wanted == 0 { context.devices } else { wanted };
+        if wanted & !context.devices != 0 {
+            return Err(B::CODES.bad_value);
+        }
+        let options = self.copy(options, OPTIONS_MAX)?;
+        let options = String::from_utf8(options).map_err(|_| B::CODES.bad_build_options)?;
+        let ids = self.copy(programs, INPUTS_MAX as u64 * 8)?;
+        let (ids, rest) = ids.as_chunks::<8>();
+        if ids.is_empty() || !rest.is_empty() {
+            return Err(B::CODES.bad_value);
+        }
+        let input = |id: &[u8; 8]| self.table.program(u64::from_le_bytes(*id)).map(Arc::clone);
+        let inputs: Vec<_> = ids.iter().map(input).collect::<Result<_, _>>()?;
+        // All that is linked is compiled, for every device.
+        let compiled = |device| inputs.iter().all(|input| input.binary(device).is_some());
+        if !devices(wanted).all(compiled) {
+            return Err(B::CODES.bad_operation);
+        }
+        let running = |device| DeviceBuild { phase: BuildPhase::Running, ..DeviceBuild::new(device) };
+        let state = Mutex::new(State { loaded: None, builds: devices(wanted).map(running).collect() });
+        let charge = Charge::take(&self.text_left, 0).ok_or(B::CODES.no_host_memory)?;
+        let program = Arc::new(Program { context, text: Text::Linked, state, _charge: charge });
+        let (headers, constants) = (Vec::new(), Vec::new());
+        Ok(PendingBuild { program, stage: Stage::Link(inputs), devices: wanted, options, headers, constants })
+    }
+
     fn prepare_build(&self, descriptor: &Descriptor) -> Result<PendingBuild<B>, Status> {
-        let BuildProgram { devices: wanted, options, headers } = body(descriptor);
+        let BuildProgram { devices: wanted, options, headers, constants } = body(descriptor);
         let program = Arc::clone(self.table.program(descriptor.target)?);
         let options = self.copy(options, OPTIONS_MAX)?;
         let options = String::from_utf8(options).map_err(|_| B::CODES.bad_build_options)?;
         let headers = self.copy(headers, TEXT_MAX)?;
-        if !headers_are_sound(&headers) {
+        let constants = self.copy(constants, (CONSTANTS_MAX * size_of::<Constant>()) as u64)?;
+        if !headers_are_sound(&headers) || decode_constants(&constants).is_none() {
             return Err(B::CODES.bad_value);
+        }
+        let compiles = descriptor.operation == COMPILE_PROGRAM;
+        if compiles && !matches!(program.text, Text::Compiled(..)) || matches!(program.text, Text::Linked) {
+            return Err(B::CODES.bad_operation);
         }
         let mut state = program.state();
         let all = state.builds.iter().fold(0, |mask, build| mask | 1u64 << build.device);
@@ -142,17 +207,29 @@ impl<B: Backend> Engine<B> {
             build.phase = BuildPhase::Running;
             build.log.clear();
         }
+        // What ran is no more: it is another program from here on.
+        state.loaded = None;
         drop(state);
-        Ok(PendingBuild { program, devices: wanted, options, headers })
+        let stage = if compiles { Stage::Compile } else { Stage::Build };
+        Ok(PendingBuild { program, stage, devices: wanted, options, headers, constants })
     }
+}
+
+/// What is done with a program.
+enum Stage<B: Backend> {
+    Build,
+    Compile,
+    Link(Vec<Arc<Program<B>>>),
 }
 
 /// A build that is about to run beside other commands.
 struct PendingBuild<B: Backend> {
     program: Arc<Program<B>>,
+    stage: Stage<B>,
     devices: u64,
     options: String,
     headers: Vec<u8>,
+    constants: Vec<u8>,
 }
 
 impl<B: Backend> PendingBuild<B> {
@@ -168,26 +245,56 @@ impl<B: Backend> PendingBuild<B> {
 
     fn build(&self, backend: &B, companion: &Companion) -> Result<(), Status> {
         let mut binaries: Vec<(u32, Signed)> = Vec::new();
-        match &self.program.text {
-            Text::Binary(device, signed) => binaries.push((*device, signed.clone())),
-            Text::Compiled(language, text) => {
-                for device in devices(self.devices) {
-                    let (language, options, headers) = (*language, self.options.as_str(), self.headers.as_slice());
-                    let request = CompileRequest { device, language, text, options, headers };
-                    let compiled = companion.compile(&request).map_err(|error| {
-                        self.note(device, error.to_string().as_bytes(), None);
-                        B::CODES.build_failed
-                    })?;
-                    self.note(device, &compiled.log, compiled.binary.clone());
-                    let failed = Status(if compiled.status == 0 { B::CODES.build_failed.0 } else { compiled.status });
-                    binaries.push((device, compiled.binary.ok_or(failed)?));
-                }
-            }
+        for device in devices(self.devices) {
+            let binary = match &self.program.text {
+                Text::Binary(signed) if B::is_executable(signed.binary()) => signed.clone(),
+                _ => self.compile(companion, device)?,
+            };
+            binaries.push((device, binary));
         }
         let parts: Vec<(u32, &[u8])> = binaries.iter().map(|(device, signed)| (*device, signed.binary())).collect();
-        let loaded = backend.load_program(&self.program.context.raw, &parts)?;
-        self.program.state().loaded = Some(Arc::new(loaded));
+        // Libraries and compiled objects are only there to be linked.
+        if parts.iter().all(|(_, binary)| B::is_executable(binary)) {
+            let loaded = backend.load_program(&self.program.context.raw, &parts)?;
+            self.program.state().loaded = Some(Arc::new(loaded));
+        }
         Ok(())
+    }
+
+    /// Makes the binary for a device, in another process.
+    fn compile(&self, companion: &Companion, device: u32) -> Result<Signed, Status> {
+        let (step, inputs) = match (&self.stage, &self.program.text) {
+            (Stage::Link(inputs), _) => {
+                let binary = |input: &Arc<Program<B>>| input.binary(device).ok_or(B::CODES.bad_operation);
+                (kasoku_backend::Step::Link, inputs.iter().map(binary).collect::<Result<Vec<_>, _>>()?)
+            }
+            // What was compiled is built by linking it with nothing else.
+            (_, Text::Binary(signed)) => (kasoku_backend::Step::Link, vec![signed.clone()]),
+            (Stage::Compile, _) => (kasoku_backend::Step::Compile, Vec::new()),
+            (Stage::Build, _) => (kasoku_backend::Step::Build, Vec::new()),
+        };
+        let (language, text) = match &self.program.text {
+            Text::Compiled(language, text) => (*language, text.as_slice()),
+            Text::Binary(..) | Text::Linked => (Language::Source, &[][..]),
+        };
+        let (options, headers) = (self.options.as_str(), self.headers.as_slice());
+        let (constants, inputs) = (self.constants.as_slice(), inputs.as_slice());
+        let parts = Parts { device, step, language, text, options, headers, constants, inputs };
+        let compiled = companion.compile(&parts).map_err(|error| {
+            self.note(device, error.to_string().as_bytes(), None);
+            self.failed()
+        })?;
+        self.note(device, &compiled.log, compiled.binary.clone());
+        let status = if compiled.status == 0 { self.failed() } else { Status(compiled.status) };
+        compiled.binary.ok_or(status)
+    }
+
+    fn failed(&self) -> Status {
+        match self.stage {
+            Stage::Build => B::CODES.build_failed,
+            Stage::Compile => B::CODES.compile_failed,
+            Stage::Link(_) => B::CODES.link_failed,
+        }
     }
 
     fn note(&self, device: u32, log: &[u8], binary: Option<Signed>) {

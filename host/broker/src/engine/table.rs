@@ -1,7 +1,7 @@
 //! The objects of a lease, by the numbers that the guest gave them.
 use super::programs::Program;
 use kasoku_abi::accel::{Id, NO_ID};
-use kasoku_backend::{Argument, Backend, HostBytes, Status};
+use kasoku_backend::{Backend, HostBytes, ImageLayout, Status};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -35,6 +35,21 @@ pub struct Buffer<B: Backend> {
     pub parent: Option<Arc<Self>>,
 }
 
+pub struct Image<B: Backend> {
+    pub raw: B::Image,
+    pub layout: ImageLayout,
+    /// What dropping it gives back.
+    pub _charge: Charge,
+    /// Whose memory it shows, kept while it lives.
+    pub _parent: Option<Parent<B>>,
+}
+
+/// Buffer or image whose memory an image shows.
+pub enum Parent<B: Backend> {
+    Buffer(Arc<Buffer<B>>),
+    Image(Arc<Image<B>>),
+}
+
 /// A part of one of the session's quotas, given back on drop.
 pub struct Charge {
     left: Arc<AtomicU64>,
@@ -57,8 +72,10 @@ impl Drop for Charge {
 
 pub struct Kernel<B: Backend> {
     pub raw: B::Kernel,
-    /// Buffers that are arguments: the API does not keep them alive, and a launch with a dead one is refused.
-    pub buffers: Vec<(u32, Weak<Buffer<B>>)>,
+    /// Buffers and images that are arguments: the API does not keep them alive, and a launch with a dead one is refused.
+    pub memory: Vec<(u32, Weak<dyn Send + Sync>)>,
+    /// Samplers that are arguments.
+    pub samplers: Vec<(u32, Arc<B::Sampler>)>,
     /// Arguments whose last setting failed, reported by the next launch.
     pub failed: Vec<(u32, Status)>,
 }
@@ -72,6 +89,8 @@ pub enum Object<B: Backend> {
     Context(Arc<Context<B>>),
     Queue(Arc<Queue<B>>),
     Buffer(Arc<Buffer<B>>),
+    Image(Arc<Image<B>>),
+    Sampler(Arc<B::Sampler>),
     Program(Arc<Program<B>>),
     Kernel(Box<Kernel<B>>),
     Event(Arc<Event<B>>),
@@ -104,6 +123,7 @@ impl<B: Backend> Table<B> {
         context Context Arc<Context<B>>, bad_context;
         queue Queue Arc<Queue<B>>, bad_queue;
         buffer Buffer Arc<Buffer<B>>, bad_buffer;
+        image Image Arc<Image<B>>, bad_buffer;
         program Program Arc<Program<B>>, bad_program;
         kernel Kernel Kernel<B>, bad_kernel;
         event Event Arc<Event<B>>, bad_event;
@@ -140,9 +160,4 @@ impl<B: Backend> Table<B> {
     pub fn remove(&mut self, id: Id) -> Option<Object<B>> {
         self.objects.remove(&id)
     }
-}
-
-/// The backend's form of a buffer argument.
-pub fn buffer_argument<B: Backend>(buffer: Option<&Arc<Buffer<B>>>) -> Argument<'_, B> {
-    buffer.map_or(Argument::NullBuffer, |buffer| Argument::Buffer(&buffer.raw))
 }

@@ -86,7 +86,8 @@ impl Guest {
             }
         }
         let (options, headers) = (self.place(options.as_bytes()), self.place(&list));
-        let reply = self.call(command::BUILD_PROGRAM, program, &BuildProgram { devices: 0, options, headers });
+        let reply =
+            self.call(command::BUILD_PROGRAM, program, &BuildProgram { options, headers, ..Default::default() });
         let log = self.get_info(program, info::BUILD, 0, BUILD_LOG).unwrap_or_default();
         (program, reply.status, String::from_utf8_lossy(&log).into_owned())
     }
