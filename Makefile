@@ -1,5 +1,5 @@
 # One command each. All of them may be repeated; what is up to date is not done again.
-.PHONY: help setup native test check rust-check python-check rust-test python-test demo bench clean
+.PHONY: help setup native test check rust-check python-check rust-test python-test conformance-opencl demo bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
@@ -17,6 +17,7 @@ help:
 	@echo 'make demo    two accelerated functions, deployed and invoked'
 	@echo 'make test    checks, then all tests'
 	@echo 'make check   formats, lints and types'
+	@echo 'make conformance-opencl SUITE=PATH   an OpenCL test suite, on this machine and in a guest'
 	@echo 'make bench   all benchmarks, into benchmarks/results/'
 	@echo 'make clean   removes what was built'
 
@@ -53,6 +54,11 @@ rust-test: native
 
 python-test: setup
 	$(BIN)/python -m pytest -n auto
+
+# Somebody else's OpenCL suite that lies at SUITE, natively and in a guest; SUITE_PYTHON has what the suite needs.
+conformance-opencl: setup
+	@test -n '$(SUITE)' || { echo 'error: say which suite, a directory that pytest runs: make conformance-opencl SUITE=PATH' >&2; exit 1; }
+	$(BIN)/python -m tests.opencl.suite $(if $(SUITE_PYTHON),--python '$(SUITE_PYTHON)') '$(SUITE)'
 
 demo: setup
 	$(BIN)/python examples/demo.py
