@@ -40,6 +40,7 @@ async def launch(
             layers.append((descriptor, os.fstat(descriptor).st_size))
         plan = VmPlan(
             memory_mib=function.options.memory,
+            vcpus=function.options.vcpus,
             layers=layers,
             channels={0: stdin, 1: output, 2: output, 3: theirs.fileno()},
             args=[function.python, "-B", RUNNER, CHANNEL],

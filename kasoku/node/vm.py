@@ -32,6 +32,7 @@ class VmPlan:
     """What a VM is made of; descriptors stay the caller's."""
 
     memory_mib: int
+    vcpus: int
     layers: list[tuple[int, int]]
     """Descriptor and bytes of each layer, bottom first."""
     channels: dict[int, int]
@@ -65,7 +66,7 @@ class VmPlan:
             "type": "boot",
             **bindings,
             "memory_mib": self.memory_mib,
-            "vcpus": 1,
+            "vcpus": self.vcpus,
             "mounts": [],
             "args": self.args,
             "env": [list(pair) for pair in self.env],

@@ -37,6 +37,7 @@ class App:
         accelerator: str | None = None,
         arena: int | None = None,
         memory: int | None = None,
+        vcpus: int | None = None,
         timeout: float | None = None,
         init_timeout: float | None = None,
         lease: str | None = None,

@@ -31,6 +31,8 @@ class FunctionOptions(NamedTuple):
     """MiB of memory shared with the accelerator's broker."""
     memory: int = 512
     """MiB of memory of the VM."""
+    vcpus: int = 1
+    """Processors of the VM."""
     timeout: float = 30.0
     """Seconds that one invocation may take."""
     init_timeout: float = 60.0
@@ -54,6 +56,7 @@ class FunctionOptions(NamedTuple):
 _RANGES: dict[str, tuple[float, float, str]] = {
     "arena": (16, 16384, "MiB"),
     "memory": (64, 1 << 20, "MiB"),
+    "vcpus": (1, 8, "processors"),
     "timeout": (0.1, 24 * 3600, "seconds"),
     "init_timeout": (0.1, 3600, "seconds"),
     "lease_timeout": (0, 24 * 3600, "seconds"),

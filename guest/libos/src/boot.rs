@@ -13,13 +13,16 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kasoku_abi::Gpa;
 use kasoku_abi::boot::{BOOT_MAGIC, BootInfo};
-use kasoku_abi::hypercall::SET_SYSCALL_ENTRY;
+use kasoku_abi::hypercall::{SET_SYSCALL_ENTRY, START_CPU};
 use kasoku_abi::layout;
 use kasoku_abi::snapshot::{RESUME_INFO, ResumeInfo};
 
 static INFO: Once<BootInfo> = Once::new();
 static HOSTNAME: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 static STARTED_NS: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes of the stack of a vCPU that has no thread.
+const RESTING_STACK: usize = 32 << 10;
 
 /// Exit statuses of a program that could not be started, as shells give them.
 const NOT_EXECUTABLE: u32 = 126 << 8;
@@ -76,25 +79,46 @@ pub extern "C" fn boot(number: u64) -> ! {
     assert!(info.magic == BOOT_MAGIC && info.abi_version == kasoku_abi::ABI_VERSION, "started by another VMM");
     // SAFETY: the VMM says what is free and maps all RAM in the direct map.
     unsafe { frame::initialise(layout::DIRECT_MAP as usize, info.free, info.ram_len) };
-    // SAFETY: this vCPU's own words; no thread runs yet.
-    unsafe {
-        (*cpu::local()).number = number;
-        (*cpu::local()).root = info.root.0;
-        (*cpu::local()).current = core::ptr::null();
-    }
+    cpu::initialise(number, info.root.0);
     descriptors::initialise(number);
     time::set_clocks(info.clock_tsc, info.clock_monotonic_ns, info.clock_realtime_ns, info.tsc_hz);
     STARTED_NS.store(time::monotonic_ns(), Ordering::Relaxed);
     random::seed(&info.seed);
     INFO.call_once(|| info);
+    set_syscall_entry(number);
+    start_program();
+    start_others(number);
+    sched::rest_for_ever()
+}
+
+/// Sends `syscall` of this vCPU to the entry that fits the ring that it leads to.
+fn set_syscall_entry(number: u64) {
     let target = match entry::probe_syscall_ring() {
         3 => entry::syscall_entry(),
         _ => cpu::area(number) + layout::CPU_STUBS + descriptors::SYSCALL,
     };
     hypercall::call(SET_SYSCALL_ENTRY, &[target, layout::SFMASK]).expect("the VMM accepts any address");
-    start_program();
-    sched::schedule();
-    unreachable!("the boot stack is not a thread")
+}
+
+/// Starts the other vCPUs: they rest until there is a thread for them.
+fn start_others(number: u64) {
+    if cpu_count() > 1 {
+        sched::lock::begin();
+    }
+    for other in (0..u64::from(cpu_count())).filter(|other| *other != number) {
+        cpu::initialise(other, info().root.0);
+        descriptors::initialise(other);
+        let stack = alloc::vec![0u128; RESTING_STACK / 16].leak();
+        let top = stack.as_ptr_range().end as u64;
+        hypercall::call(START_CPU, &[other, top]).expect("a vCPU that has not been started");
+    }
+}
+
+/// The first Rust function of every other vCPU.
+pub extern "C" fn boot_secondary(number: u64) -> ! {
+    set_syscall_entry(number);
+    sched::lock::acquire();
+    sched::rest_for_ever()
 }
 
 fn start_program() {

@@ -6,6 +6,7 @@
 use crate::arch::{cpu, hypercall};
 use crate::fs::generation;
 use crate::mm::frame::memory;
+use crate::sched::lock;
 use crate::{boot, ipc, random, time};
 use kasoku_abi::hypercall::{RESUMED_FOLLOWER, RESUMED_LEADER, SNAPSHOT, SNAPSHOT_ACCELERATOR};
 
@@ -17,6 +18,8 @@ pub fn rest() {
         memory().scrub();
     }
     let flags = if ipc::accel::was_opened() { SNAPSHOT_ACCELERATOR } else { 0 };
+    // The others need the lock to come here.
+    lock::release();
     match hypercall::call(SNAPSHOT, &[flags]) {
         Ok(RESUMED_LEADER) => resume(),
         Ok(RESUMED_FOLLOWER) => {
@@ -27,6 +30,7 @@ pub fn rest() {
         // Still the same guest, or the VMM has changed its mind.
         _ => {}
     }
+    lock::acquire();
 }
 
 fn resume() {

@@ -52,7 +52,7 @@ def key_of(function: FunctionVersion, native: Native) -> SnapshotKey:
         version=function.version,
         layers=function.layers,
         memory_mib=function.options.memory,
-        vcpus=1,
+        vcpus=function.options.vcpus,
         tender="kvm",
         libos=_file(native.find("kasoku-libos")),
         vmm=_file(native.vmm),

@@ -69,8 +69,33 @@ pub fn current_thread() -> *const Thread {
 }
 
 fn atomic(offset: usize) -> &'static AtomicU64 {
+    atomic_of(number(), offset)
+}
+
+fn atomic_of(number: u64, offset: usize) -> &'static AtomicU64 {
     // SAFETY: the area is mapped for as long as the vCPU exists; every use of the word is atomic on both sides.
-    unsafe { &*((area(number()) as usize + offset) as *const AtomicU64) }
+    unsafe { &*((area(number) as usize + offset) as *const AtomicU64) }
+}
+
+/// Prepares the words of a vCPU on which no thread has run yet.
+pub fn initialise(number: u64, root: u64) {
+    let local = (area(number) as usize + LOCAL) as *mut Local;
+    // SAFETY: nothing else uses the words yet.
+    unsafe {
+        (*local).number = number;
+        (*local).root = root;
+        (*local).current = core::ptr::null();
+    }
+}
+
+/// Root of the page tables that a vCPU has loaded; it changes only under the library OS's lock.
+pub fn root_of(number: u64) -> u64 {
+    atomic_of(number, LOCAL + offset_of!(Local, root)).load(Ordering::Relaxed)
+}
+
+/// Whether the VMM has set events that nobody has taken.
+pub fn has_pending() -> bool {
+    atomic(offset_of!(CpuPage, pending)).load(Ordering::Relaxed) != 0
 }
 
 /// Takes the events that the VMM has set (`kasoku_abi::cpu::PENDING_*`).
@@ -84,16 +109,18 @@ pub fn take_signals() -> u64 {
     atomic(offset_of!(CpuPage, signals)).swap(0, Ordering::AcqRel)
 }
 
-/// Tells the VMM when to preempt this vCPU: 0 never, 1 at each tick, else a time.
-pub fn set_preempt_at(ns: u64) {
-    atomic(offset_of!(CpuPage, preempt_at_ns)).store(ns, Ordering::Relaxed);
+/// Tells the VMM when to preempt a vCPU: 0 never, 1 at each tick, else a time.
+pub fn set_preempt_at(number: u64, ns: u64) {
+    atomic_of(number, offset_of!(CpuPage, preempt_at_ns)).store(ns, Ordering::Relaxed);
 }
 
-/// Tells the VMM which channels are waited on to read, to write, and which regions.
+/// Tells the VMM which channels are waited on to read, to write, and which regions: whichever vCPU runs or waits.
 pub fn set_watches(read: u64, write: u64, region: u64) {
-    atomic(offset_of!(CpuPage, watch_read)).store(read, Ordering::Relaxed);
-    atomic(offset_of!(CpuPage, watch_write)).store(write, Ordering::Relaxed);
-    atomic(offset_of!(CpuPage, watch_region)).store(region, Ordering::Relaxed);
+    for number in 0..u64::from(crate::boot::cpu_count()) {
+        atomic_of(number, offset_of!(CpuPage, watch_read)).store(read, Ordering::Relaxed);
+        atomic_of(number, offset_of!(CpuPage, watch_write)).store(write, Ordering::Relaxed);
+        atomic_of(number, offset_of!(CpuPage, watch_region)).store(region, Ordering::Relaxed);
+    }
 }
 
 /// Counts time spent idle.
@@ -101,9 +128,10 @@ pub fn add_idle(ns: u64) {
     atomic(offset_of!(CpuPage, idle_ns)).fetch_add(ns, Ordering::Relaxed);
 }
 
-/// Time spent idle so far.
+/// Time that all vCPUs together spent idle so far.
 pub fn idle_ns() -> u64 {
-    atomic(offset_of!(CpuPage, idle_ns)).load(Ordering::Relaxed)
+    let of = |number| atomic_of(number, offset_of!(CpuPage, idle_ns)).load(Ordering::Relaxed);
+    (0..u64::from(crate::boot::cpu_count())).map(of).sum()
 }
 
 /// The fs base: the running thread's thread-local storage.

@@ -142,6 +142,8 @@ global_asm!(
     "call {boot}",
     "ud2",
     "kasoku_boot_secondary:",
+    "xor %ebp, %ebp",
+    "call {boot_secondary}",
     "ud2",
     // LSTAR at boot: reports cs in rax and returns to ring 3.
     ".global kasoku_syscall_probe",
@@ -288,6 +290,7 @@ global_asm!(
     "call {exception}",
     "jmp 2b",
     boot = sym crate::boot::boot,
+    boot_secondary = sym crate::boot::boot_secondary,
     syscall = sym crate::syscall::enter,
     exception = sym crate::arch::exception::enter,
     thread_start = sym crate::sched::thread::first_run,

@@ -31,6 +31,7 @@ pub fn last_error() -> u64 {
 /// From the entry code, with the registers on the thread's stack.
 pub extern "C" fn enter(regs: &mut Regs, vector: u64) {
     if vector == entry::VECTOR_PREEMPT {
+        sched::lock::enter();
         // What the VMM announced is seen there, the tick included.
         crate::syscall::before_return(regs, None);
         return;
@@ -41,6 +42,7 @@ pub extern "C" fn enter(regs: &mut Regs, vector: u64) {
         }
         crate::dump::library_os(regs, vector);
     }
+    sched::lock::enter();
     // SAFETY: this vCPU's own word.
     let address = unsafe { (*cpu::local()).fault_address };
     if vector == 14 {

@@ -187,15 +187,15 @@ impl PageTable {
     }
 
     /// Maps a page; the entry takes over the reference to a RAM frame. `shared` marks a frame that a private write must
-    /// copy. Whatever was mapped there is let go (then the caller must flush): says whether something was.
-    pub fn map(&self, address: u64, gpa: Gpa, access: Access, shared: bool) -> Result<bool> {
+    /// copy. Whatever was mapped there goes to `gone`, which the caller lets go after it has flushed.
+    pub fn map(&self, address: u64, gpa: Gpa, access: Access, shared: bool, gone: &mut Gone) -> Result<()> {
         let at = self.entry_slot(address, true)?.ok_or(Errno::ENOMEM)?;
         let old = load(at);
         store(at, gpa.0 | bits(access) | if shared { SHARED } else { 0 });
         if is_mapped(old) {
-            drop_page(old);
+            gone.entries.push((address, old, false));
         }
-        Ok(is_mapped(old))
+        Ok(())
     }
 
     /// Maps `count` pages of memory that is not counted (a layer, a region) where nothing is mapped yet, stopping at the
@@ -256,8 +256,8 @@ impl PageTable {
     /// Removes all pages of the range into `gone`, whose frames the caller lets go after it has flushed. Empty page tables
     /// stay; they are freed with the program.
     pub fn unmap(&self, start: u64, end: u64, gone: &mut Gone) -> Result<()> {
-        self.visit(start, end, |_, at, large| {
-            gone.entries.push((load(at), large));
+        self.visit(start, end, |address, at, large| {
+            gone.entries.push((address, load(at), large));
             store(at, 0);
             Ok(())
         })
@@ -355,7 +355,8 @@ fn free_tables(entry: u64, level: u32) {
 /// Pages that were unmapped and wait for the flush.
 #[derive(Default)]
 pub struct Gone {
-    entries: alloc::vec::Vec<(u64, bool)>,
+    /// Address, entry, whether it was a large page.
+    entries: alloc::vec::Vec<(u64, u64, bool)>,
 }
 
 impl Gone {
@@ -363,15 +364,20 @@ impl Gone {
         self.entries.is_empty()
     }
 
-    /// The only page, if exactly one small page went (then `invlpg` does).
+    /// How many went, a large one counted once.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Address of the first, which must be there.
+    pub fn first(&self) -> u64 {
+        self.entries[0].0
     }
 }
 
 impl Drop for Gone {
     fn drop(&mut self) {
-        for (entry, large) in self.entries.drain(..) {
+        for (_, entry, large) in self.entries.drain(..) {
             if large && memory().is_ram(Gpa(entry & ADDRESS)) {
                 for i in 0..CHUNK_FRAMES as u64 {
                     drop_page(entry + i * PAGE);

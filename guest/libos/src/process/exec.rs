@@ -146,6 +146,7 @@ pub fn start_first(process: &Arc<Process>, prepared: Prepared) {
         name: prepared.image.name,
         nice: 0,
         io_priority: 0,
+        affinity: sched::cpu::online(),
     });
     process.threads.lock().insert(process.pid, thread.clone());
     sched::make_runnable(thread);

@@ -116,7 +116,11 @@ pub fn end_other_threads(me: &Thread) {
                 return;
             }
         }
-        sched::yield_now();
+        // Woken by each that ends. A caller that is to end itself does not wait: it looks again and again.
+        sched::block_whatever(&process.child_changed, || process.threads.lock().len() == 1);
+        if me.is_to_end() {
+            sched::yield_now();
+        }
     }
 }
 

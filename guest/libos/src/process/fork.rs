@@ -139,6 +139,7 @@ fn new_thread(request: &CloneRequest, regs: &Regs, parent: &Thread, tid: u32, pr
         name: *parent.name.lock(),
         nice: parent.nice.load(Ordering::Relaxed),
         io_priority: parent.io_priority.load(Ordering::Relaxed),
+        affinity: parent.affinity(),
     });
     if has(request, CLONE_CHILD_CLEARTID) {
         thread.clear_tid.store(request.child_tid, Ordering::Relaxed);

@@ -1,9 +1,14 @@
 //! Threads: who runs, who waits, and for what.
 //!
 //! The library OS is never preempted, so scheduling decisions fall at well-defined places: a thread waits (`block_on`),
-//! yields, ends, or is about to return to its program when the VMM's tick says that others want to run.
+//! yields, ends, or is about to return to its program when the VMM's tick says that others want to run. One vCPU at a time is
+//! inside the library OS (`lock`); each has a run queue (`cpu`).
+#[cfg(target_os = "none")]
+pub mod cpu;
 #[cfg(target_os = "none")]
 pub mod futex;
+#[cfg(target_os = "none")]
+pub mod lock;
 #[cfg(target_os = "none")]
 mod run;
 #[cfg(target_os = "none")]
@@ -11,8 +16,10 @@ pub mod thread;
 pub mod wait;
 
 #[cfg(target_os = "none")]
+pub use cpu::make_runnable;
+#[cfg(target_os = "none")]
 pub use run::{
-    block_on, block_whatever, current, current_arc, deadlines_changed, handle_events, make_runnable, reap, schedule,
+    block_on, block_whatever, current, current_arc, deadlines_changed, handle_events, reap, rest_for_ever, schedule,
     yield_now,
 };
 

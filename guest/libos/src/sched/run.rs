@@ -1,20 +1,14 @@
-//! The run queue, the switch from thread to thread, and what happens when nobody can run.
+//! The switch from thread to thread, waiting, and what happens when nobody can run.
+use super::cpu::{has_queue, here, next_thread, rest, run_again};
+use super::lock;
 use super::thread::{State, Thread};
 use super::wait::{WaitQueue, Wake};
-use crate::arch::{cpu, hypercall, privileged, switch};
+use crate::arch::{cpu, switch};
 use crate::errno::{Errno, Result};
-use crate::sync::Mutex;
 use crate::time;
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 use kasoku_abi::cpu::{PENDING_CHANNEL, PENDING_REGION, PENDING_SIGNALS, PENDING_SNAPSHOT};
-use kasoku_abi::hypercall::WAIT;
-
-static READY: Mutex<VecDeque<Arc<Thread>>> = Mutex::new(VecDeque::new());
-/// Threads that have ended; freed by whoever runs next, because a thread cannot free the stack it stands on.
-static ENDED: Mutex<Vec<Arc<Thread>>> = Mutex::new(Vec::new());
 
 /// The thread that executes this. It lives at least until it has left the processor.
 pub fn current() -> &'static Thread {
@@ -31,37 +25,20 @@ pub fn current_arc() -> Arc<Thread> {
     }
 }
 
-/// Puts a thread at the end of the run queue.
-pub fn make_runnable(thread: Arc<Thread>) {
-    READY.lock().push_back(thread);
-    deadlines_changed();
-}
-
 /// Tells the VMM when this vCPU wants to be preempted: at the next tick if others could run, else at the next timer.
 pub fn deadlines_changed() {
-    let tick = !READY.lock().is_empty() || crate::timer::counts_processor_time();
+    let tick = has_queue() || crate::timer::counts_processor_time();
     let at = if tick { 1 } else { time::next_deadline_ns().unwrap_or(0) };
-    cpu::set_preempt_at(at);
+    cpu::set_preempt_at(cpu::number(), at);
 }
 
-/// Runs another thread. Returns when this one runs again; at once when nobody else can and this one still may.
+/// Runs another thread. Returns when this one runs again, perhaps on another vCPU; at once when nobody else can and this one
+/// still may.
 pub fn schedule() {
-    loop {
-        let next = READY.lock().pop_front();
-        match next {
-            Some(next) if core::ptr::eq(Arc::as_ptr(&next), cpu::current_thread()) => {
-                next.set_state(State::Running);
-                // It may have waited in `idle`, which counts as nobody's time.
-                next.stop_clock();
-                next.start_clock();
-                break;
-            }
-            Some(next) => {
-                switch_to(next);
-                break;
-            }
-            None => idle(),
-        }
+    match next_thread() {
+        Some(next) if core::ptr::eq(Arc::as_ptr(&next), cpu::current_thread()) => next.set_state(State::Running),
+        Some(next) => switch_to(next),
+        None => switch_to_rest(),
     }
     deadlines_changed();
     reap();
@@ -71,8 +48,28 @@ pub fn schedule() {
 pub fn yield_now() {
     let me = current_arc();
     me.set_state(State::Ready);
-    make_runnable(me);
+    let switches = me.switches();
+    run_again(me.clone());
     schedule();
+    if me.switches() == switches {
+        lock::breathe();
+    }
+}
+
+/// Saves what the processor has of the running thread; where its stack pointer goes. From the resting place, that one's.
+fn put_away() -> *mut u64 {
+    let previous = cpu::current_thread();
+    if previous.is_null() {
+        return here().resting_place.as_ptr();
+    }
+    // SAFETY: the current thread is alive (see `current`).
+    let previous = unsafe { &*previous };
+    if previous.state() != State::Ended {
+        previous.fpu().save();
+    }
+    previous.fs_base.store(cpu::fs_base(), Ordering::Relaxed);
+    previous.stop_clock();
+    previous.saved_stack.as_ptr()
 }
 
 fn switch_to(counted: Arc<Thread>) {
@@ -80,29 +77,13 @@ fn switch_to(counted: Arc<Thread>) {
     let next = unsafe { &*Arc::as_ptr(&counted) };
     // This stack may rest for long, or for ever: whoever runs next must be freed all the same when it ends.
     drop(counted);
-    let mut boot_stack = 0;
-    let previous = cpu::current_thread();
-    let save = if previous.is_null() {
-        &raw mut boot_stack
-    } else {
-        // SAFETY: the current thread is alive (see `current`).
-        let previous = unsafe { &*previous };
-        if previous.state() != State::Ended {
-            previous.fpu().save();
-        }
-        previous.fs_base.store(cpu::fs_base(), Ordering::Relaxed);
-        previous.stop_clock();
-        previous.saved_stack.as_ptr()
-    };
+    let save = put_away();
     next.set_state(State::Running);
-    next.start_clock();
-    let root = next.space().root();
-    // SAFETY: every address space maps the library OS; the stack pointer was stored by a switch or at creation; the words
-    // belong to this vCPU; fs bases are checked when programs set them.
+    next.got_processor(cpu::number());
+    next.space().activate();
+    // SAFETY: the stack pointer was stored by a switch or at creation, and nobody stands on that stack; the words belong to
+    // this vCPU; fs bases are checked when programs set them.
     unsafe {
-        if root != privileged::root() {
-            privileged::load_root(root);
-        }
         (*cpu::local()).current = next;
         (*cpu::local()).stack_top = next.stack_top();
         next.fpu().load();
@@ -111,10 +92,33 @@ fn switch_to(counted: Arc<Thread>) {
     }
 }
 
-/// Frees threads that have ended.
+/// Leaves the thread's stack, which another vCPU may soon run, for this vCPU's own.
+fn switch_to_rest() {
+    let save = put_away();
+    // SAFETY: this vCPU's words; `resting_place` was stored by the switch that left `rest_for_ever`.
+    unsafe {
+        (*cpu::local()).current = core::ptr::null();
+        switch::switch_stacks(save, here().resting_place.load(Ordering::Relaxed));
+    }
+}
+
+/// What a vCPU does whenever it has no thread, on a stack of its own: it is where its life begins, and never ends.
+pub fn rest_for_ever() -> ! {
+    loop {
+        reap();
+        time::run_expired();
+        handle_events();
+        match next_thread() {
+            Some(next) => switch_to(next),
+            None => rest(),
+        }
+    }
+}
+
+/// Frees threads that have ended on this vCPU.
 pub fn reap() {
-    if !ENDED.lock().is_empty() {
-        let ended = core::mem::take(&mut *ENDED.lock());
+    if !here().ended.lock().is_empty() {
+        let ended = core::mem::take(&mut *here().ended.lock());
         drop(ended);
     }
 }
@@ -122,33 +126,24 @@ pub fn reap() {
 /// Ends the current thread: it must be out of every table already.
 pub(super) fn leave_for_good(me: Arc<Thread>) -> ! {
     me.set_state(State::Ended);
-    ENDED.lock().push(me);
-    loop {
-        let next = READY.lock().pop_front();
-        match next {
-            Some(next) => switch_to(next),
-            None => idle(),
-        }
+    here().ended.lock().push(me);
+    match next_thread() {
+        Some(next) => switch_to(next),
+        None => switch_to_rest(),
     }
+    unreachable!("an ended thread is never run again")
 }
 
-/// Nobody can run: waits for the host.
-fn idle() {
-    time::run_expired();
-    handle_events();
-    if !READY.lock().is_empty() {
-        return;
+/// Makes a thread that runs in its program on another vCPU come to the library OS.
+pub(super) fn interrupt(thread: &Thread) {
+    let number = thread.cpu();
+    if lock::several()
+        && thread.state() == State::Running
+        && number != cpu::number()
+        && crate::mm::active::is_in_program(number)
+    {
+        crate::mm::active::interrupt(number);
     }
-    // The thread that waits here is still the current one, but its time is not.
-    if !cpu::current_thread().is_null() {
-        current().stop_clock();
-    }
-    let before = time::monotonic_ns();
-    // An error would be an invalid deadline; there is none.
-    let _ = hypercall::call(WAIT, &[time::next_deadline_ns().unwrap_or(u64::MAX)]);
-    cpu::add_idle(time::monotonic_ns() - before);
-    handle_events();
-    time::run_expired();
 }
 
 /// Deals with what the VMM has announced; says what it was (`kasoku_abi::cpu::PENDING_*`).

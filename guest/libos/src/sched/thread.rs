@@ -1,7 +1,7 @@
 //! A thread: its stack in the library OS, its registers while it does not run, its signal state.
 use super::run;
 use super::wait::Wake;
-use crate::arch::{fpu, regs::Regs, switch};
+use crate::arch::{cpu, fpu, regs::Regs, switch};
 use crate::mm::space::Space;
 use crate::process::Process;
 use crate::signal::ThreadSignals;
@@ -50,6 +50,10 @@ pub struct Thread {
     pub nice: AtomicI32,
     /// As `ioprio_set` gives it.
     pub io_priority: AtomicU32,
+    /// The vCPU that runs it or did last, how often it has got one, and the mask of those that may run it.
+    cpu: AtomicU64,
+    switches: AtomicU64,
+    affinity: AtomicU64,
     /// Nanoseconds of processor time up to the last time it left the processor, and when it last got it.
     ran_ns: AtomicU64,
     running_since_ns: AtomicU64,
@@ -76,6 +80,7 @@ pub struct Start {
     pub name: [u8; 16],
     pub nice: i32,
     pub io_priority: u32,
+    pub affinity: u64,
 }
 
 impl Thread {
@@ -110,6 +115,9 @@ impl Thread {
             name: Mutex::new(start.name),
             nice: AtomicI32::new(start.nice),
             io_priority: AtomicU32::new(start.io_priority),
+            cpu: AtomicU64::new(cpu::number()),
+            switches: AtomicU64::new(0),
+            affinity: AtomicU64::new(start.affinity),
             ran_ns: AtomicU64::new(0),
             running_since_ns: AtomicU64::new(0),
         })
@@ -138,9 +146,7 @@ impl Thread {
 
     /// Moves the running thread into another address space (exec); the old one goes with its last user.
     pub fn enter_space(&self, space: Arc<Space>) {
-        let root = space.root();
-        // SAFETY: every address space maps the library OS.
-        unsafe { crate::arch::privileged::load_root(root) };
+        space.activate();
         let old = core::mem::replace(&mut *self.space.lock(), space);
         drop(old);
     }
@@ -165,8 +171,40 @@ impl Thread {
         self.ran_ns.load(Ordering::Relaxed) + now
     }
 
-    /// Starts to count processor time.
-    pub(super) fn start_clock(&self) {
+    /// The vCPU that runs it, or did last.
+    pub fn cpu(&self) -> u64 {
+        self.cpu.load(Ordering::Relaxed)
+    }
+
+    /// How often it has got a processor.
+    pub(super) fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
+    }
+
+    /// Mask of the vCPUs that may run it; never empty.
+    pub fn affinity(&self) -> u64 {
+        self.affinity.load(Ordering::Relaxed)
+    }
+
+    /// Changes the mask and moves the thread if it must. The mask has a vCPU that exists.
+    pub fn set_affinity(&self, mask: u64) {
+        self.affinity.store(mask, Ordering::Relaxed);
+        if mask >> self.cpu() & 1 == 1 {
+            return;
+        }
+        match self.state() {
+            State::Running if core::ptr::eq(self, cpu::current_thread()) => run::yield_now(),
+            // It comes to the library OS, yields, and is put elsewhere.
+            State::Running => run::interrupt(self),
+            State::Ready => super::cpu::move_queued(self),
+            State::Blocked | State::Ended => {}
+        }
+    }
+
+    /// Begins to run on a vCPU: starts to count processor time.
+    pub(super) fn got_processor(&self, number: u64) {
+        self.cpu.store(number, Ordering::Relaxed);
+        self.switches.fetch_add(1, Ordering::Relaxed);
         self.running_since_ns.store(crate::time::monotonic_ns(), Ordering::Relaxed);
     }
 
@@ -191,6 +229,7 @@ impl Thread {
     pub fn call_attention(self: &Arc<Self>) {
         self.attention.store(true, Ordering::Release);
         self.wake();
+        run::interrupt(self);
     }
 
     /// Whether something may be due before the thread returns to its program; the caller deals with all of it.
@@ -229,7 +268,7 @@ impl Wake for Thread {
                 Arc::increment_strong_count(self);
                 Arc::from_raw(self)
             };
-            run::make_runnable(me);
+            super::make_runnable(me);
         }
     }
 }

@@ -175,12 +175,14 @@ pub fn get_mempolicy(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     Ok(0)
 }
 
-/// On one vCPU, and between vCPUs by x86's ordering plus a fence, every membarrier command that is offered holds already.
+/// Every command that is offered is the same here: a vCPU that leaves its program and comes back has passed a barrier, and
+/// this one is in the library OS.
 pub fn membarrier(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     const OFFERED: u64 = 0x1 | 0x2 | 0x4 | 0x8 | 0x10;
     match args[0] {
         0 => Ok(OFFERED as usize),
         command if command & OFFERED == command && command.is_power_of_two() => {
+            crate::mm::active::expel_all();
             core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
             Ok(0)
         }

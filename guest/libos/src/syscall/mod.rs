@@ -131,6 +131,7 @@ mod entry {
     /// From the entry code. 0: registers go back as after `syscall` (rcx and r11 are lost); 1: all of them.
     /// `trapped`: by a `syscall` instruction, not by the jump that one has become.
     pub extern "C" fn enter(regs: &mut Regs, trapped: u32) -> u32 {
+        sched::lock::enter();
         let thread = sched::current();
         let number = regs.origin;
         if trapped != 0 {
@@ -158,7 +159,8 @@ mod entry {
         u32::from(replaced)
     }
 
-    /// What is due before a thread goes back to its program: events of the host, its own end, signals.
+    /// What is due before a thread goes back to its program: events of the host, its own end, signals. The last thing that is
+    /// done in the library OS: it gives the lock back.
     pub fn before_return(regs: &mut Regs, interrupted: Option<(u64, Errno)>) {
         let thread = sched::current();
         let mut interrupted = interrupted;
@@ -172,7 +174,10 @@ mod entry {
                 exit::exit_thread();
             }
             if !thread.take_attention() && interrupted.is_none() {
-                return;
+                if sched::lock::leave() {
+                    return;
+                }
+                continue;
             }
             signal::deliver(regs, interrupted.take());
         }

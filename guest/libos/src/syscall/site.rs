@@ -41,8 +41,7 @@ pub fn trapped(space: &Space, back: u64, number: u64) {
         count.traps = count.traps.saturating_add(1);
         count.traps == THRESHOLD
     };
-    // More vCPUs would need to be stopped first.
-    if due && crate::boot::cpu_count() == 1 {
+    if due {
         rewrite(space, back, number);
     }
 }

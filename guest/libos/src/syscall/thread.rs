@@ -1,8 +1,9 @@
 //! Threads: futexes, thread-local storage, scheduling parameters.
 use super::Context;
 use crate::errno::{Errno, Result};
-use crate::sched::futex;
+use crate::sched::{futex, thread::Thread};
 use crate::{sched, time, user};
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general::*;
 
@@ -146,23 +147,35 @@ fn known_thread(ctx: &Context<'_>, tid: u64) -> Result<()> {
     }
 }
 
+fn named_thread(ctx: &Context<'_>, tid: u64) -> Result<Arc<Thread>> {
+    match tid as u32 {
+        0 => Ok(sched::current_arc()),
+        tid if tid == ctx.thread.tid => Ok(sched::current_arc()),
+        tid => crate::process::find_thread(tid).ok_or(Errno::ESRCH),
+    }
+}
+
 /// The mask of vCPUs, 8 bytes.
 pub fn sched_getaffinity(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    known_thread(ctx, args[0])?;
+    let thread = named_thread(ctx, args[0])?;
     if args[1] < 8 || !args[1].is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    user::write(args[2], &((1u64 << crate::boot::cpu_count()) - 1))?;
+    user::write(args[2], &thread.affinity())?;
     Ok(8)
 }
 
 pub fn sched_setaffinity(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    known_thread(ctx, args[0])?;
+    let thread = named_thread(ctx, args[0])?;
     let mut mask = [0; 8];
     let len = (args[1] as usize).min(8);
     user::copy_in(&mut mask[..len], args[2])?;
-    let online = (1u64 << crate::boot::cpu_count()) - 1;
-    if u64::from_le_bytes(mask) & online == 0 { Err(Errno::EINVAL) } else { Ok(0) }
+    let mask = u64::from_le_bytes(mask) & sched::cpu::online();
+    if mask == 0 {
+        return Err(Errno::EINVAL);
+    }
+    thread.set_affinity(mask);
+    Ok(0)
 }
 
 pub fn sched_getscheduler(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {

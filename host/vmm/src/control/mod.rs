@@ -178,7 +178,8 @@ impl Session {
                 Ok(())
             }
             FromAgent::Stats => {
-                let idle_ns = machine.guest().page(0).idle_ns();
+                let guest = machine.guest();
+                let idle_ns = (0..guest.cpus.len()).map(|cpu| guest.page(cpu).idle_ns()).fold(0, u64::wrapping_add);
                 self.send(&ToAgent::Stats { peak_memory_mib: sys::peak_memory_mib(), idle_ns })
             }
         }

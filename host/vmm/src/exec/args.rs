@@ -12,6 +12,7 @@ Without --image the program sees this machine's system directories, read-only; w
 
   --image NAME             root file system from an image (see `kasoku image ls`); PROGRAM may then be left out
   --mem MIB                memory of the guest (default 1024)
+  --vcpus N                processors of the guest, 1 to 8 (default 1)
   --accelerator KIND[:ID]  lease an accelerator, e.g. opencl or opencl:pocl:0
   --arena MIB              memory shared with the accelerator (default 256)
   -e, --env NAME[=VALUE]   set an environment variable, or pass this one's value on
@@ -37,6 +38,7 @@ pub struct HostMount {
 pub struct Options {
     pub image: Option<String>,
     pub memory_mib: u64,
+    pub vcpus: usize,
     pub accelerator: Option<String>,
     pub arena_mib: u64,
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
@@ -56,6 +58,7 @@ impl Default for Options {
         Self {
             image: None,
             memory_mib: 1024,
+            vcpus: 1,
             accelerator: None,
             arena_mib: 256,
             env: Vec::new(),
@@ -91,6 +94,7 @@ pub fn parse(
         match arg {
             Long("image") => options.image = Some(parser.value()?.string()?),
             Long("mem") => options.memory_mib = parser.value()?.parse()?,
+            Long("vcpus") => options.vcpus = parser.value()?.parse()?,
             Long("accelerator") => options.accelerator = Some(parser.value()?.string()?),
             Long("arena") => options.arena_mib = parser.value()?.parse()?,
             Short('e') | Long("env") => options.env.extend(variable(parser.value()?.string()?, &host_env)),
@@ -158,8 +162,10 @@ mod tests {
 
     #[test]
     fn everything_after_the_program_is_the_programs() {
-        let options = options(&["--mem", "64", "-e", "A=b=c", "-eSET", "-eUNSET", "ls", "--mem", "-l", "--", "x"]);
-        assert_eq!(options.memory_mib, 64);
+        let options = options(&[
+            "--mem", "64", "--vcpus", "2", "-e", "A=b=c", "-eSET", "-eUNSET", "ls", "--mem", "-l", "--", "x",
+        ]);
+        assert_eq!((options.memory_mib, options.vcpus), (64, 2));
         assert_eq!(options.env, [(b"A".to_vec(), b"b=c".to_vec()), (b"SET".to_vec(), b"host".to_vec())]);
         assert_eq!(options.program, ["ls", "--mem", "-l", "--", "x"].map(|s| s.as_bytes().to_vec()));
     }
@@ -186,6 +192,7 @@ mod tests {
             ["--timeout", "-1", "p"],
             ["--timeout", "nan", "p"],
             ["--mem", "x", "p"],
+            ["--vcpus", "x", "p"],
             ["--nonsense", "x", "p"],
         ] {
             let message = parsed(&args).unwrap_err();

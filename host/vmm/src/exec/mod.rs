@@ -105,7 +105,7 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
     let terminal = terminal::SavedTerminal::save();
     let spec = Specification {
         memory_mib: options.memory_mib,
-        cpus: 1,
+        cpus: options.vcpus,
         libos,
         layers: parts.layers,
         channels: standard_streams(options.interactive)?,

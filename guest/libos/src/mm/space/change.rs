@@ -85,7 +85,7 @@ impl Space {
                 label: request.label,
             },
         );
-        self.flush(start, gone);
+        self.flush(gone);
         if readable && (request.populate || segment) {
             self.populate(&mut areas, start, end, touch);
         }
@@ -99,7 +99,7 @@ impl Space {
         let mut gone = Gone::default();
         self.table.unmap(start, end, &mut gone)?;
         areas.remove(start, end);
-        self.flush(start, gone);
+        self.flush(gone);
         Ok(())
     }
 
@@ -146,7 +146,7 @@ impl Space {
         let mut gone = Gone::default();
         self.table.unmap(start, end, &mut gone)?;
         drop(areas);
-        self.flush(start, gone);
+        self.flush(gone);
         Ok(())
     }
 
@@ -204,7 +204,7 @@ impl Space {
                 let mut gone = Gone::default();
                 self.table.unmap(to, to_end, &mut gone)?;
                 areas.remove(to, to_end);
-                self.flush(to, gone);
+                self.flush(gone);
                 to
             }
             None if may_move => {

@@ -1,6 +1,6 @@
 //! Bringing pages in.
 use super::area::{Area, Areas, Backing};
-use super::{Access, Space};
+use super::{Access, Gone, Space};
 use crate::errno::Result;
 use crate::mm::frame::{Frame, memory, take_large_zeroed};
 use crate::mm::source::Page;
@@ -96,6 +96,14 @@ impl Space {
         result.map_err(|_| Denied::NoMemory)
     }
 
+    /// Maps a page where nothing is mapped: nothing to flush.
+    fn map_new(&self, at: u64, gpa: Gpa, access: Access, shared: bool) -> Result<()> {
+        let mut gone = Gone::default();
+        self.table.map(at, gpa, access, shared, &mut gone)?;
+        debug_assert!(gone.is_empty());
+        Ok(())
+    }
+
     /// A page that is there but may not be written: copied, or only unlocked when nobody else has it.
     fn write_to_present(&self, area: &Area, page: u64, gpa: Gpa, shared: bool) -> core::result::Result<u64, Denied> {
         if !shared || (memory().is_ram(gpa) && memory().is_exclusive(gpa)) {
@@ -105,9 +113,9 @@ impl Space {
         let copy = Self::no_memory(Frame::unspecified())?;
         // SAFETY: both are whole pages; the copy is not mapped anywhere yet.
         unsafe { core::ptr::copy_nonoverlapping(memory().pointer(gpa), copy.pointer(), PAGE as usize) };
-        if Self::no_memory(self.table.map(page, copy.into_gpa(), area.access, false))? {
-            self.flush_page(page);
-        }
+        let mut gone = Gone::default();
+        Self::no_memory(self.table.map(page, copy.into_gpa(), area.access, false, &mut gone))?;
+        self.flush(gone);
         Ok(0)
     }
 
@@ -117,7 +125,7 @@ impl Space {
                 return self.write_to_present(area, page, entry.gpa(), entry.is_shared());
             }
             // Another vCPU was faster, or a stale translation faulted: forget it.
-            self.flush_page(page);
+            self.forget_page(page);
             return Ok(0);
         }
         let large = page / LARGE_PAGE * LARGE_PAGE;
@@ -138,7 +146,7 @@ impl Space {
                 continue;
             }
             match Frame::zeroed() {
-                Ok(frame) => Self::no_memory(self.table.map(at, frame.into_gpa(), area.access, false))?,
+                Ok(frame) => Self::no_memory(self.map_new(at, frame.into_gpa(), area.access, false))?,
                 Err(_) if brought > 0 => break,
                 Err(_) => return Err(Denied::NoMemory),
             };
@@ -195,7 +203,7 @@ impl Space {
                 let Ok(next) = Self::file_page(area, start, at, false) else { break };
                 let access = Access { write: false, ..area.access };
                 let gpa = page_reference(next);
-                Self::no_memory(self.table.map(at, gpa, access, true))?;
+                Self::no_memory(self.map_new(at, gpa, access, true))?;
                 brought += 1;
             }
         }
@@ -203,9 +211,9 @@ impl Space {
     }
 
     fn map_page(&self, area: &Area, at: u64, page: Page) -> core::result::Result<(), Denied> {
-        if Self::no_memory(self.table.map(at, page_reference(page), area.access, false))? {
-            self.flush_page(at);
-        }
+        let mut gone = Gone::default();
+        Self::no_memory(self.table.map(at, page_reference(page), area.access, false, &mut gone))?;
+        self.flush(gone);
         Ok(())
     }
 
@@ -213,7 +221,7 @@ impl Space {
         let read_only = Access { write: false, ..area.access };
         if touch != Touch::Write {
             if self.table.find(page).is_some() {
-                self.flush_page(page);
+                self.forget_page(page);
                 return Ok(0);
             }
             if let Some(brought) = self.map_run(start, area, page, read_only, true)? {
@@ -221,19 +229,19 @@ impl Space {
             }
             let (from, to) = window(start, area, page, FILE_WINDOW);
             let wanted = Self::file_page(area, start, page, false)?;
-            Self::no_memory(self.table.map(page, page_reference(wanted), read_only, true))?;
+            Self::no_memory(self.map_new(page, page_reference(wanted), read_only, true))?;
             let mut brought = 1;
             for at in (from..to).step_by(PAGE as usize).filter(|at| *at != page) {
                 if self.table.find(at).is_none() {
                     let Ok(next) = Self::file_page(area, start, at, false) else { break };
-                    Self::no_memory(self.table.map(at, page_reference(next), read_only, true))?;
+                    Self::no_memory(self.map_new(at, page_reference(next), read_only, true))?;
                     brought += 1;
                 }
             }
             return Ok(brought);
         }
         let mut brought = 0;
-        let mut flush = false;
+        let mut gone = Gone::default();
         let (from, to) = window(start, area, page, COPY_WINDOW);
         for at in core::iter::once(page).chain((from..to).step_by(PAGE as usize)) {
             let copy = match self.table.find(at) {
@@ -252,15 +260,13 @@ impl Space {
                 },
             };
             match copy {
-                Ok(copy) => flush |= Self::no_memory(self.table.map(at, copy.into_gpa(), area.access, false))?,
+                Ok(copy) => Self::no_memory(self.table.map(at, copy.into_gpa(), area.access, false, &mut gone))?,
                 Err(_) if at == page => return Err(Denied::NoMemory),
                 Err(_) => break,
             }
             brought += 1;
         }
-        if flush {
-            self.flush_all();
-        }
+        self.flush(gone);
         Ok(brought)
     }
 }

@@ -16,6 +16,7 @@ pub use text::ISLAND_LEN;
 use super::table::{Access, Gone, PageTable};
 use crate::errno::Result;
 use crate::sync::Mutex;
+use alloc::sync::Arc;
 use area::Areas;
 use kasoku_abi::Gpa;
 use kasoku_abi::layout::PAGE;
@@ -25,7 +26,7 @@ pub const READ_WRITE: Access = Access { read: true, write: true, execute: false 
 
 /// One program's memory.
 pub struct Space {
-    table: PageTable,
+    table: Arc<PageTable>,
     areas: Mutex<Areas>,
     heap: Mutex<heap::Heap>,
     islands: Mutex<alloc::vec::Vec<text::IslandPage>>,
@@ -35,7 +36,7 @@ impl Space {
     /// An empty address space; `boot_root` maps the library OS.
     pub fn new(boot_root: Gpa) -> Result<Space> {
         Ok(Space {
-            table: PageTable::new(boot_root)?,
+            table: Arc::new(PageTable::new(boot_root)?),
             areas: Mutex::new(Areas::default()),
             heap: Mutex::new(heap::Heap::default()),
             islands: Mutex::new(alloc::vec::Vec::new()),
@@ -86,36 +87,54 @@ impl Space {
         (mapped, areas.resident * PAGE)
     }
 
-    /// Makes cached translations of what has changed disappear, then frees the pages that went.
-    fn flush(&self, address: u64, gone: Gone) {
-        if gone.len() == 1 {
-            self.flush_page(address);
-        } else if !gone.is_empty() {
-            self.flush_all();
+    /// Uses its page tables on this vCPU from now on.
+    #[cfg(target_os = "none")]
+    pub fn activate(&self) {
+        super::active::load(&self.table);
+    }
+
+    /// Makes cached translations of what has changed disappear from all vCPUs, then frees the pages that went.
+    fn flush(&self, gone: Gone) {
+        match gone.len() {
+            0 => {}
+            1 => self.flush_page(gone.first()),
+            _ => self.flush_all(),
         }
         drop(gone);
     }
+}
 
-    #[cfg(target_os = "none")]
+/// What reaches the vCPUs. Host tests have none.
+#[cfg(target_os = "none")]
+impl Space {
     fn flush_page(&self, address: u64) {
-        if crate::arch::privileged::root() == self.root() {
-            crate::arch::privileged::flush_page(address);
-        }
+        super::active::flush(&self.table, Some(address));
     }
 
-    #[cfg(target_os = "none")]
+    /// Forgets a translation less permissive than the table, with which this vCPU has just faulted.
+    fn forget_page(&self, address: u64) {
+        crate::arch::privileged::flush_page(address);
+    }
+
     fn flush_all(&self) {
-        // Tables that are not loaded have nothing cached: loading them flushes.
-        if crate::arch::privileged::root() == self.root() {
-            crate::arch::privileged::flush_all();
-        }
+        super::active::flush(&self.table, None);
     }
 
-    #[cfg(not(target_os = "none"))]
+    /// Keeps other vCPUs from executing the program's code until the caller gives the library OS's lock back.
+    fn expel_others(&self) {
+        super::active::expel_others(&self.table);
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+impl Space {
     fn flush_page(&self, _address: u64) {}
 
-    #[cfg(not(target_os = "none"))]
+    fn forget_page(&self, _address: u64) {}
+
     fn flush_all(&self) {}
+
+    fn expel_others(&self) {}
 }
 
 impl Drop for Space {

@@ -1,6 +1,6 @@
 //! Changing a program's code: what the rewriting of system-call sites needs (`syscall::site`).
 use super::area::{Area, Backing, checked_range};
-use super::{Access, Space};
+use super::{Access, Gone, Space};
 use crate::errno::{Errno, Result};
 use crate::mm::frame::{Frame, memory};
 use kasoku_abi::layout::PAGE;
@@ -38,32 +38,31 @@ impl Space {
         Some(bytes)
     }
 
-    /// Overwrites bytes of one page of code; the page becomes the program's own first.
+    /// Overwrites bytes of one page of code; the page becomes the program's own first. No other vCPU executes the program
+    /// meanwhile.
     pub fn write_code(&self, address: u64, bytes: &[u8]) -> Result<()> {
         let page = address / PAGE * PAGE;
         let areas = self.areas.lock();
         let (_, area) = areas.find(address).ok_or(Errno::EFAULT)?;
-        let access = area.access;
         let entry = self.table.find(page).ok_or(Errno::EFAULT)?;
-        let own = memory().is_ram(entry.gpa()) && !entry.is_shared();
-        let gpa = if own {
+        self.expel_others();
+        let mut gone = Gone::default();
+        let gpa = if memory().is_ram(entry.gpa()) && !entry.is_shared() {
             entry.gpa()
         } else {
             let copy = Frame::unspecified()?;
             // SAFETY: whole pages; the copy is not mapped yet.
             unsafe { core::ptr::copy_nonoverlapping(memory().pointer(entry.gpa()), copy.pointer(), PAGE as usize) };
-            copy.gpa_leaked(|gpa| self.table.map(page, gpa, access, false))?
+            copy.gpa_leaked(|gpa| self.table.map(page, gpa, area.access, false, &mut gone))?
         };
-        // SAFETY: the program's own page; the caller keeps the bytes inside it. No other vCPU executes them: callers
-        // rewrite only while theirs is the only one in the program.
+        // SAFETY: the program's own page; the caller keeps the bytes inside it. Nobody executes them: this vCPU is here, the
+        // others have been expelled.
         unsafe {
             let to = memory().pointer(gpa).add((address % PAGE) as usize);
             core::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
         }
         drop(areas);
-        if !own {
-            self.flush_page(page);
-        }
+        self.flush(gone);
         Ok(())
     }
 
@@ -97,7 +96,7 @@ impl Space {
         let (start, end) = checked_range(free, PAGE)?;
         let access = Access { read: true, write: false, execute: true };
         let frame = Frame::zeroed()?;
-        frame.gpa_leaked(|gpa| self.table.map(start, gpa, access, false))?;
+        frame.gpa_leaked(|gpa| self.table.map(start, gpa, access, false, &mut Gone::default()))?;
         areas.insert(start, Area { end, access, shared: false, backing: Backing::Anonymous, label: "[kasoku]" });
         Ok(start)
     }
