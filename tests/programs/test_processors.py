@@ -42,6 +42,12 @@ def test_more_processors_than_the_machine_may_have(races: Path, name: str) -> No
     assert run([*inside(races, "--vcpus", "4"), name], b"") == (0, b"good\n", b"")
 
 
+@pytest.mark.parametrize("processors", ["1", "2"])
+def test_futexes_and_the_locks_built_on_them(tmp_path: Path, processors: str) -> None:
+    program = build("futex", tmp_path)
+    assert run([str(program)], b"") == run(inside(program, "--vcpus", processors), b"") == (0, b"good\n", b"")
+
+
 PYTHON = """
 import concurrent.futures, multiprocessing, os, queue, subprocess, threading
 

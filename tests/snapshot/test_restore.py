@@ -17,9 +17,9 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_prints_what_the_uninterrupted_run_prints(name: str, layers: list[Path], python: str) -> None:
-    guest = Guest(layers, [part.format(python=python) for part in PROGRAMS[name]])
+@pytest.mark.parametrize(("name", "vcpus"), [("c", 1), ("c", 2), ("python", 1), ("python", 2)])
+def test_prints_what_the_uninterrupted_run_prints(name: str, vcpus: int, layers: list[Path], python: str) -> None:
+    guest = Guest(layers, [part.format(python=python) for part in PROGRAMS[name]], vcpus=vcpus)
     expected = Machine(guest).finish()
     first = Machine(guest)
     first.wait_for("half\n")

@@ -37,6 +37,9 @@ impl Errno {
     /// Inside the library OS only: like [`Self::RESTART`] where a handler ran means EINTR whatever its flags say.
     pub const RESTART_NO_HANDLER: Errno = Errno(514);
 
+    /// Inside the library OS only: the call is restarted after any handler.
+    pub const RESTART_ALWAYS: Errno = Errno(513);
+
     /// The value that goes into rax.
     pub fn to_rax(self) -> u64 {
         (-i64::from(self.0)) as u64

@@ -1,7 +1,7 @@
 //! The end of threads and programs (exit(2)).
 use super::{Process, wait};
 use crate::fs::FileTable;
-use crate::sched::{self, futex, thread::Thread};
+use crate::sched::{self, futex, futex_pi, thread::Thread};
 use crate::signal::{self, Action, SigInfo};
 use crate::user;
 use alloc::sync::Arc;
@@ -40,6 +40,7 @@ pub fn exit_one(status: u32) -> ! {
 pub fn exit_thread() -> ! {
     let me = sched::current_arc();
     let process = me.process.clone();
+    futex_pi::owner_died(me.tid);
     wake_robust(&me);
     let clear = me.clear_tid.load(Ordering::Relaxed);
     if clear != 0 && user::write(clear, &0u32).is_ok() {
@@ -76,10 +77,9 @@ fn wake_robust(thread: &Thread) {
     let Ok([first, offset, pending]) = user::read::<[u64; 3]>(head) else { return };
     let give_up = |entry: u64| {
         let word_at = entry.wrapping_add(offset);
-        if let Ok(word) = user::read::<u32>(word_at)
-            && word & FUTEX_TID == thread.tid
-            && user::write(word_at, &(word & FUTEX_WAITERS | FUTEX_OWNER_DIED)).is_ok()
-        {
+        let is_ours = |word: u32| word & FUTEX_TID == thread.tid;
+        let died = |word: u32| is_ours(word).then_some(word & FUTEX_WAITERS | FUTEX_OWNER_DIED);
+        if word_at.is_multiple_of(4) && thread.space().update_word(word_at, died).is_ok_and(is_ours) {
             wake_word(word_at);
         }
     };

@@ -8,6 +8,8 @@ pub mod cpu;
 #[cfg(target_os = "none")]
 pub mod futex;
 #[cfg(target_os = "none")]
+pub mod futex_pi;
+#[cfg(target_os = "none")]
 pub mod lock;
 #[cfg(target_os = "none")]
 mod run;

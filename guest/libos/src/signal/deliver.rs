@@ -23,7 +23,7 @@ fn default_of(signal: u32) -> Default {
 }
 
 /// Delivers what is pending and not blocked. `interrupted` is the number of the system call that is returning with
-/// RESTART or RESTART_NO_HANDLER, if one is: it is made again, or ends with EINTR.
+/// one of the RESTART errnos, if one is: it is made again, or ends with EINTR.
 pub fn deliver(regs: &mut Regs, interrupted: Option<(u64, Errno)>) {
     let thread = sched::current();
     let mut interrupted = interrupted;
@@ -62,7 +62,7 @@ pub fn deliver(regs: &mut Regs, interrupted: Option<(u64, Errno)>) {
             _ => {}
         }
         if let Some((number, how)) = interrupted.take() {
-            if how == Errno::RESTART && action.has(SA_RESTART) {
+            if how == Errno::RESTART_ALWAYS || (how == Errno::RESTART && action.has(SA_RESTART)) {
                 restart(regs, number);
             } else {
                 regs.rax = Errno::EINTR.to_rax();

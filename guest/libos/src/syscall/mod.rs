@@ -151,7 +151,9 @@ mod entry {
         if !replaced {
             match result {
                 Ok(value) => regs.rax = value as u64,
-                Err(errno @ (Errno::RESTART | Errno::RESTART_NO_HANDLER)) => interrupted = Some((number, errno)),
+                Err(errno @ (Errno::RESTART | Errno::RESTART_ALWAYS | Errno::RESTART_NO_HANDLER)) => {
+                    interrupted = Some((number, errno))
+                }
                 Err(errno) => regs.rax = errno.to_rax(),
             }
         }

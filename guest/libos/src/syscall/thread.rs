@@ -1,7 +1,7 @@
 //! Threads: futexes, thread-local storage, scheduling parameters.
 use super::Context;
 use crate::errno::{Errno, Result};
-use crate::sched::{futex, thread::Thread};
+use crate::sched::{futex, futex_pi, thread::Thread};
 use crate::{sched, time, user};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -44,6 +44,9 @@ pub fn futex(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
             Ok(futex::wake(futex::key(address, shared)?, value, bits))
         }
         FUTEX_REQUEUE | FUTEX_CMP_REQUEUE => {
+            if (value as i32) < 0 || (timeout as i32) < 0 {
+                return Err(Errno::EINVAL);
+            }
             if command == FUTEX_CMP_REQUEUE && user::read::<u32>(address)? != third as u32 {
                 return Err(Errno::EAGAIN);
             }
@@ -52,6 +55,17 @@ pub fn futex(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
             Ok(if command == FUTEX_REQUEUE { woken } else { woken + moved })
         }
         FUTEX_WAKE_OP => wake_op(address, shared, value, timeout as u32, second, third as u32),
+        FUTEX_LOCK_PI | FUTEX_LOCK_PI2 => {
+            let deadline = match timeout {
+                0 => None,
+                // FUTEX_LOCK_PI's is on the real-time clock whatever the flags say.
+                at if command == FUTEX_LOCK_PI || realtime => Some(time::realtime_to_monotonic_ns(read_timespec(at)?)),
+                at => Some(read_timespec(at)?),
+            };
+            futex_pi::lock(futex::key(address, shared)?, address, deadline, false).map(|()| 0)
+        }
+        FUTEX_TRYLOCK_PI => futex_pi::lock(futex::key(address, shared)?, address, None, true).map(|()| 0),
+        FUTEX_UNLOCK_PI => futex_pi::unlock(futex::key(address, shared)?, address).map(|()| 0),
         _ => Err(Errno::ENOSYS),
     }
 }
@@ -66,17 +80,18 @@ fn wake_op(address: u64, shared: bool, count: u32, second_count: u32, second: u6
     };
     let compare = operation as i32 & 0xfff;
     let compare = compare << 20 >> 20;
-    let old: u32 = user::read(second)?;
-    let new = match operation >> 28 & 7 {
+    let kind = operation >> 28 & 7;
+    if kind > 4 {
+        return Err(Errno::ENOSYS);
+    }
+    let change = |old: u32| match kind {
         0 => argument as u32,
         1 => old.wrapping_add(argument as u32),
         2 => old | argument as u32,
         3 => old & !(argument as u32),
-        4 => old ^ argument as u32,
-        _ => return Err(Errno::ENOSYS),
+        _ => old ^ argument as u32,
     };
-    user::write(second, &new)?;
-    let old = old as i32;
+    let old = sched::current().space().update_word(second, |old| Some(change(old)))? as i32;
     let also = match operation >> 24 & 15 {
         0 => old == compare,
         1 => old != compare,

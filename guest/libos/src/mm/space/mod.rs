@@ -14,10 +14,11 @@ pub use fault::{Denied, Touch};
 pub use text::ISLAND_LEN;
 
 use super::table::{Access, Gone, PageTable};
-use crate::errno::Result;
+use crate::errno::{Errno, Result};
 use crate::sync::Mutex;
 use alloc::sync::Arc;
 use area::Areas;
+use core::sync::atomic::{AtomicU32, Ordering};
 use kasoku_abi::Gpa;
 use kasoku_abi::layout::PAGE;
 
@@ -60,9 +61,9 @@ impl Space {
             let at = address + done as u64;
             let here = (bytes.len() - done).min((PAGE - at % PAGE) as usize);
             if !self.table.find(at / PAGE * PAGE).is_some_and(|entry| entry.is_writable()) {
-                self.fault(at, Touch::Write).map_err(|_| crate::errno::Errno::EFAULT)?;
+                self.fault(at, Touch::Write).map_err(|_| Errno::EFAULT)?;
             }
-            let gpa = self.physical(at).ok_or(crate::errno::Errno::EFAULT)?;
+            let gpa = self.physical(at).ok_or(Errno::EFAULT)?;
             // SAFETY: a writable page of the program; the piece stays inside it.
             unsafe {
                 let to = super::frame::memory().pointer(Gpa(gpa));
@@ -71,6 +72,24 @@ impl Space {
             done += here;
         }
         Ok(())
+    }
+
+    /// Changes a word that the program may write, in one step for all vCPUs: `change` says to what, `None` leaves it. What it
+    /// was before; EFAULT where the program may not write.
+    pub fn update_word(&self, address: u64, mut change: impl FnMut(u32) -> Option<u32>) -> Result<u32> {
+        let page = address / PAGE * PAGE;
+        if !self.table.find(page).is_some_and(|entry| entry.is_writable()) {
+            self.fault(address, Touch::Write).map_err(|_| Errno::EFAULT)?;
+        }
+        let entry = self.table.find(page).filter(|entry| entry.is_writable()).ok_or(Errno::EFAULT)?;
+        let offset = (address % PAGE) as usize;
+        if !offset.is_multiple_of(4) {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: an aligned word of a writable page of the program, which the entry keeps while the library OS's lock is held;
+        // the program's own accesses are those of other processors.
+        let word = unsafe { &*super::frame::memory().pointer(entry.gpa()).add(offset).cast::<AtomicU32>() };
+        Ok(word.fetch_update(Ordering::AcqRel, Ordering::Acquire, &mut change).unwrap_or_else(|same| same))
     }
 
     /// Calls `visit` with every area, lowest first (`/proc/self/maps`).
