@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-BENCHMARKS = ("boot", "start", "cpu", "syscalls", "opencl_overhead", "coldstart")
+BENCHMARKS = ("boot", "start", "cpu", "syscalls", "opencl_overhead", "coldstart", "density")
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import time
@@ -43,6 +44,7 @@ class ServerOptions:
 async def serve(options: ServerOptions, layers: LayerSource, ready: Callable[[str, Platform], None]) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is told the address. Raises KasokuError if it cannot start."""
     home = options.home.make()
+    _allow_descriptors()
     with _lock(home), _listen(options.host, options.port) as listener:
         node = NodeAgent(Site(home, options.native, layers.path), options.memory_mib, options.snapshots)
         platform = await Platform.start(node, layers)
@@ -106,6 +108,12 @@ async def _run(
         _write_address(options.home, url)
         ready(url, platform)
     await serving
+
+
+def _allow_descriptors() -> None:
+    """As many open files as this user may have: an instance takes seven, and the usual limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextlib.contextmanager
