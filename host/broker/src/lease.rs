@@ -4,6 +4,10 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long the processes of a holder that was killed may keep its lock: they have inherited it, and end because it did.
+const DYING: Duration = Duration::from_secs(2);
 
 /// Why a device cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +26,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes the lock of `device` in `directory`, without waiting.
+    /// Takes the lock of `device` in `directory`, without waiting for a holder that lives.
     pub fn take(directory: &Path, device: &str) -> Result<Self, LeaseError> {
         let failed = |error| LeaseError::Directory { path: directory.to_owned(), error };
         std::fs::create_dir_all(directory).map_err(failed)?;
@@ -31,14 +35,21 @@ impl Lease {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
         let mut lock = File::from(lock);
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                let _ = lock.read_to_string(&mut holder);
-                return Err(LeaseError::Held { device: device.to_owned(), pid: holder.trim().parse().unwrap_or(0) });
+        let deadline = Instant::now() + DYING;
+        loop {
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let mut holder = String::new();
+                    let _ = lock.rewind().and_then(|()| lock.read_to_string(&mut holder));
+                    let pid = holder.trim().parse().unwrap_or(0);
+                    if is_alive(pid) || Instant::now() >= deadline {
+                        return Err(LeaseError::Held { device: device.to_owned(), pid });
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(error) => return Err(failed(error.into())),
             }
-            Err(error) => return Err(failed(error.into())),
         }
         lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
         writeln!(lock, "{}", std::process::id()).map_err(failed)?;
@@ -63,6 +74,10 @@ impl Lease {
         }
         Ok(path)
     }
+}
+
+fn is_alive(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 impl Drop for Lease {
@@ -126,6 +141,21 @@ mod tests {
         let again = Lease::take(&directory, "intel:0").unwrap();
         assert_eq!(std::fs::read_dir(&again.scratch).unwrap().count(), 0);
         drop(again);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn the_heirs_of_a_dead_holder_are_waited_for() {
+        let directory = directory("dying");
+        let lease = Lease::take(&directory, "device").unwrap();
+        // No process has a number beyond the kernel's limit.
+        std::fs::write(directory.join("device.lock"), "4194305\n").unwrap();
+        let heir = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(lease);
+        });
+        drop(Lease::take(&directory, "device").unwrap());
+        heir.join().unwrap();
         std::fs::remove_dir_all(&directory).unwrap();
     }
 
