@@ -137,7 +137,7 @@ def prune(home: str | None) -> None:
     in_use: set[str] = set()
     if database.exists():
         registry = Registry(database)
-        in_use = {digest for deployed in registry.list() for digest in deployed.function.layers}
+        in_use = {digest for record in registry.list() for f in record.functions for digest in f.layers}
         registry.close()
     for digest, size in store.prune(in_use):
         click.echo(f"{digest.removeprefix('sha256:')[:12]}  {_mib(size):>9}")
