@@ -1,0 +1,128 @@
+"""The queue's file. Whoever calls these methods is the one writer (see `writer`); each is part of its transaction."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, fields, replace
+from pathlib import Path
+from typing import Any
+
+from kasoku.queue.model import Call, CallState
+from kasoku.registry.database import Database
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_COLUMNS = ", ".join(field.name for field in fields(Call))
+_PLACES = ", ".join("?" * len(fields(Call)))
+
+
+class QueueStore:
+    """See the module."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = Database(path, MIGRATIONS)
+
+    def recover(self) -> None:
+        """What ran when the last process ended is queued again: nobody knows how far it came."""
+        self.db.execute("UPDATE calls SET state = 'queued' WHERE state = 'running'")
+
+    def accept(self, call: Call) -> str:
+        """Keep a call; the id of an earlier one with the same idempotency key instead, if there is one."""
+        if call.idempotency_key is not None:
+            row = self.db.execute(
+                "SELECT id FROM calls WHERE target = ? AND idempotency_key = ?", (call.target, call.idempotency_key)
+            ).fetchone()
+            if row:
+                return str(row[0])
+        self.db.execute(f"INSERT INTO calls ({_COLUMNS}) VALUES ({_PLACES})", astuple(call))
+        return call.id
+
+    def claim(self, now: float, limit: int, skip: Sequence[str]) -> list[Call]:
+        """Up to `limit` calls that are due become running, oldest first; not those of the targets in `skip`."""
+        rows = self.db.execute(
+            f"UPDATE calls SET state = 'running', attempts = attempts + 1 WHERE seq IN (SELECT seq FROM calls "
+            f"WHERE state = 'queued' AND due_at <= ? AND target NOT IN ({', '.join('?' * len(skip))}) "
+            f"ORDER BY due_at, seq LIMIT ?) RETURNING {_COLUMNS}",
+            (now, *skip, limit),
+        ).fetchall()
+        return [_call(row) for row in rows]
+
+    def next_due(self, skip: Sequence[str]) -> float | None:
+        """When the first queued call is due, but for those of the targets in `skip`."""
+        row = self.db.execute(
+            f"SELECT min(due_at) FROM calls WHERE state = 'queued' AND target NOT IN ({', '.join('?' * len(skip))})",
+            tuple(skip),
+        ).fetchone()
+        return None if row[0] is None else float(row[0])
+
+    def retry(self, id: str, due_at: float, error: str, *, count: bool) -> None:
+        """Queue a running call again; `count`: the try counts against its attempts."""
+        self.db.execute(
+            "UPDATE calls SET state = 'queued', due_at = ?, error = ?, attempts = attempts - ? "
+            "WHERE id = ? AND state = 'running'",
+            (due_at, error, 0 if count else 1, id),
+        )
+
+    def finish(
+        self, id: str, state: CallState, now: float, result: bytes | None, error: str | None, follow: Sequence[Call]
+    ) -> bool:
+        """End a call, and accept what follows from it, in one; False if it had ended before."""
+        done = self.db.execute(
+            "UPDATE calls SET state = ?, finished_at = ?, result = ?, error = ? "
+            "WHERE id = ? AND state IN ('queued', 'running')",
+            (state, now, result, error, id),
+        )
+        if not done.rowcount:
+            return False
+        for call in follow:
+            self.accept(call)
+        return True
+
+    def get(self, id: str) -> Call | None:
+        """One call."""
+        row = self.db.execute(f"SELECT {_COLUMNS} FROM calls WHERE id = ?", (id,)).fetchone()
+        return _call(row) if row else None
+
+    def latest(self, target: str | None, state: str | None, limit: int) -> list[Call]:
+        """The latest calls first."""
+        rows = self.db.execute(
+            f"SELECT {_COLUMNS} FROM calls WHERE target = coalesce(?, target) AND state = coalesce(?, state) "
+            "ORDER BY seq DESC LIMIT ?",
+            (target, state, limit),
+        )
+        return [_call(row) for row in rows.fetchall()]
+
+    def counts(self) -> dict[str, int]:
+        """How many calls there are in each state that is not final."""
+        rows = self.db.execute("SELECT state, count(*) FROM calls WHERE finished_at IS NULL GROUP BY state")
+        return {str(state): int(count) for state, count in rows.fetchall()}
+
+    def forget(self, before: float) -> int:
+        """Drop calls that ended before a time."""
+        return int(self.db.execute("DELETE FROM calls WHERE finished_at < ?", (before,)).rowcount)
+
+    def put_schedule(self, row: tuple[Any, ...]) -> None:
+        """Make a schedule or replace it."""
+        self.db.execute("INSERT OR REPLACE INTO schedules VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def remove_schedule(self, name: str) -> bool:
+        """Forget a schedule; False if there is none."""
+        return bool(self.db.execute("DELETE FROM schedules WHERE name = ?", (name,)).rowcount)
+
+    def schedules(self) -> list[tuple[Any, ...]]:
+        """All schedules by name."""
+        return list(self.db.execute("SELECT * FROM schedules ORDER BY name").fetchall())
+
+    def fire(self, name: str, was_due: float, next_at: float | None, call: Call) -> None:
+        """Accept a schedule's call and move the schedule on, in one; nothing if it was moved on before."""
+        moved = self.db.execute(
+            "UPDATE schedules SET next_at = ? WHERE name = ? AND next_at = ?", (next_at, name, was_due)
+        )
+        if moved.rowcount:
+            self.accept(call)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.db.close()
+
+
+def _call(row: Sequence[Any]) -> Call:
+    call = Call(*row)
+    return replace(call, state=CallState(call.state))
