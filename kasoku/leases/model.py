@@ -39,6 +39,9 @@ class Lease:
     idle: bool = False
     reclaimed: bool = False
     """The holder was told to stop; it is told once."""
+    group: str = ""
+    since: float = 0.0
+    """When it was granted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,10 @@ class Request:
     asked_at: float
     deadline: float
     term: float
+    priority: int = 0
+    """Higher goes first."""
+    group: str = ""
+    """Whose share of the devices this counts against: groups that used less go first, at equal priority."""
 
 
 @dataclass(frozen=True, slots=True)

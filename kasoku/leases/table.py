@@ -4,6 +4,7 @@ Invariants: a device has at most one lease; epochs only grow; a device that was 
 only after `release`, which the agent calls when the broker is gone (until then the old holder could still reach it).
 """
 
+import math
 from collections.abc import Iterable
 
 from kasoku.leases.model import (
@@ -20,15 +21,23 @@ from kasoku.leases.model import (
     Waiting,
 )
 
+HALF_LIFE_SECONDS = 300.0
+"""After so long, use counts half against a group's share."""
+
 
 class LeaseTable:
-    """Exclusive leases with a first-come queue. Times are seconds of any one clock, passed in."""
+    """Exclusive leases and the line for them. Times are seconds of any one clock, passed in.
+
+    First in line is the highest priority, then the group that used devices least of late, then who came first.
+    """
 
     def __init__(self, devices: Iterable[Device], first_epoch: int = 1) -> None:
         self.devices = {device.id: device for device in devices}
         self.leases: dict[str, Lease] = {}
         self.queue: list[Request] = []
         self._epoch = first_epoch
+        self._used: dict[str, tuple[float, float]] = {}
+        """Seconds of use by group, and when they were counted."""
 
     def check(self, selector: str) -> None:
         """Raise NoSuchDeviceError if nothing here matches."""
@@ -36,7 +45,18 @@ class LeaseTable:
             there = ", ".join(d.full_id for d in self.devices.values()) or "no accelerator at all"
             raise NoSuchDeviceError(f"no device matches {selector!r}; there is: {there}")
 
-    def ask(self, owner: str, selector: str, now: float, *, wait: bool, deadline: float, term: float) -> list[Decision]:
+    def ask(
+        self,
+        owner: str,
+        selector: str,
+        now: float,
+        *,
+        wait: bool,
+        deadline: float,
+        term: float,
+        priority: int = 0,
+        group: str = "",
+    ) -> list[Decision]:
         """Ask for a device: Granted, Waiting (with Reclaim of an idle holder), or Refused. Owners are unique.
 
         `deadline` is how long to stay in line, `term` how many seconds a lease lasts before it must be renewed.
@@ -45,9 +65,10 @@ class LeaseTable:
             self.check(selector)
         except NoSuchDeviceError as error:
             return [Refused(owner, str(error))]
+        request = Request(owner, selector, now, deadline, term, priority, group)
         # A free device is wanted by nobody in line (`release` saw to that), so taking it overtakes no one.
         if device := self._free(selector):
-            return [self._grant(Request(owner, selector, now, deadline, term), device, now)]
+            return [self._grant(request, device, now)]
         if not wait:
             held = ", ".join(
                 f"{v.device.full_id} by {v.owner}" for v in self.leases.values() if v.device.matches(selector)
@@ -55,8 +76,8 @@ class LeaseTable:
             return [
                 Refused(owner, f"every device that matches {selector!r} is in use ({held or 'promised to others'})")
             ]
-        ahead = sum(1 for r in self.queue if self._compete(r.selector, selector))
-        self.queue.append(Request(owner, selector, now, deadline, term))
+        ahead = sum(1 for r in self.queue if self._compete(r.selector, selector) and r.priority >= priority)
+        self.queue.append(request)
         return [Waiting(owner, ahead), *self._reclaim(selector)]
 
     def cancel(self, owner: str) -> None:
@@ -75,13 +96,19 @@ class LeaseTable:
 
     def release(self, device_id: str, epoch: int, now: float) -> list[Decision]:
         """Give the device back; it goes to the first in line that can use it. Raises StaleLeaseError."""
-        device = self._held(device_id, epoch).device
+        lease = self._held(device_id, epoch)
         del self.leases[device_id]
-        for request in self.queue:
-            if device.matches(request.selector):
-                self.queue.remove(request)
-                return [self._grant(request, device, now)]
-        return []
+        self._used[lease.group] = (self.used(lease.group, now) + max(0.0, now - lease.since), now)
+        request = self._first(lease.device, now)
+        if request is None:
+            return []
+        self.queue.remove(request)
+        return [self._grant(request, lease.device, now)]
+
+    def used(self, group: str, now: float) -> float:
+        """Seconds for which a group held devices, older ones counting less."""
+        seconds, at = self._used.get(group, (0.0, now))
+        return seconds * math.pow(0.5, (now - at) / HALF_LIFE_SECONDS)
 
     def expire(self, now: float) -> list[Decision]:
         """Requests that waited too long are Refused, leases past their deadline Expired. Call it as time passes."""
@@ -96,10 +123,16 @@ class LeaseTable:
                 gone.append(Expired(lease))
         return gone
 
-    def waiting_since(self, device_id: str) -> float | None:
-        """Since when the first in line waits that could use this device; None: nobody."""
-        device = self.devices[device_id]
-        return next((r.asked_at for r in self.queue if device.matches(r.selector)), None)
+    def goes_before(self, device_id: str, priority: int, asked_at: float, now: float) -> bool:
+        """Whether somebody in line should have this device before work of its holder that came at `asked_at`."""
+        first = self._first(self.devices[device_id], now)
+        if first is None:
+            return False
+        return first.priority > priority or (first.priority == priority and first.asked_at < asked_at)
+
+    def _first(self, device: Device, now: float) -> Request | None:
+        fitting = [r for r in self.queue if device.matches(r.selector)]
+        return min(fitting, key=lambda r: (-r.priority, self.used(r.group, now), r.asked_at), default=None)
 
     def could_grant(self, selector: str) -> bool:
         """Whether `ask` would be granted at once."""
@@ -109,7 +142,7 @@ class LeaseTable:
         return next((d for d in self.devices.values() if d.id not in self.leases and d.matches(selector)), None)
 
     def _grant(self, request: Request, device: Device, now: float) -> Granted:
-        lease = Lease(device, request.owner, self._epoch, now + request.term)
+        lease = Lease(device, request.owner, self._epoch, now + request.term, group=request.group, since=now)
         self._epoch += 1
         self.leases[device.id] = lease
         return Granted(request.owner, lease)

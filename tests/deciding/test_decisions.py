@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kasoku.autoscaler.scale import PoolView, scale
 from kasoku.balancer.pick import pick
@@ -38,6 +40,55 @@ def test_scale(
     view = PoolView(waiting, starting, alive, idle, max_instances=4, idle_timeout=60)
     decided = scale(view, now=100)
     assert (decided.start, decided.end) == (start, end)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "starting", "alive", "idle", "start", "end"),
+    [
+        (0, 0, 0, [], 2, ()),
+        (0, 1, 1, [], 1, ()),
+        (0, 0, 2, [("a", 0.0), ("b", 1.0)], 0, ()),
+        (0, 0, 3, [("a", 0.0), ("b", 1.0), ("c", 2.0)], 0, ("a",)),
+        (2, 0, 0, [], 3, ()),
+        (0, 0, 2, [], 1, ()),
+        (0, 0, 4, [], 0, ()),
+        (9, 0, 0, [], 4, ()),
+        (0, 0, 4, [("a", 0.0), ("b", 1.0), ("c", 99.0)], 0, ("a", "b")),
+    ],
+)
+def test_scale_keeps_a_minimum_and_a_buffer(
+    waiting: int, starting: int, alive: int, idle: list[tuple[str, float]], start: int, end: tuple[str, ...]
+) -> None:
+    view = PoolView(waiting, starting, alive, idle, 4, 60, min_instances=2, buffer_instances=1)
+    decided = scale(view, now=100)
+    assert (decided.start, decided.end) == (start, end)
+    retired = scale(PoolView(0, 0, len(idle), idle, 4, 60, retired=True, min_instances=2), now=100)
+    assert retired.start == 0 and len(retired.end) == len(idle), "of an older version nothing is kept"
+
+
+@given(
+    waiting=st.integers(0, 50),
+    starting=st.integers(0, 20),
+    busy=st.integers(0, 20),
+    idle=st.lists(st.floats(0, 100), max_size=20),
+    bounds=st.tuples(st.integers(0, 10), st.integers(1, 30), st.integers(0, 10)),
+    retired=st.booleans(),
+)
+def test_scale_stays_within_its_bounds(
+    waiting: int, starting: int, busy: int, idle: list[float], bounds: tuple[int, int, int], retired: bool
+) -> None:
+    least, most, buffer = bounds
+    least = min(least, most)
+    alive = starting + busy + len(idle)
+    named = [(str(i), since) for i, since in enumerate(idle)]
+    view = PoolView(waiting, starting, alive, named, most, 60, retired, least, buffer)
+    decided = scale(view, now=100)
+    assert 0 <= decided.start <= max(0, most - alive)
+    assert not (decided.start and decided.end)
+    left = len(idle) - len(decided.end)
+    assert left >= min(waiting, len(idle)), "whoever waits finds the idle ones"
+    if not retired:
+        assert alive - len(decided.end) >= min(least, alive)
     assert str(waiting) in decided.reason
 
 

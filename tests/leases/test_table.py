@@ -46,6 +46,28 @@ def test_first_come_first_served() -> None:
     assert granted(list(table.release("intel:0", first.epoch, 1))).owner == "b"
 
 
+def test_priority_goes_first_then_who_used_least_then_who_came_first() -> None:
+    table = LeaseTable([CPU])
+
+    def line(owner: str, now: float, priority: int = 0, group: str = "") -> list[object]:
+        return list(table.ask(owner, "opencl", now, wait=True, deadline=1000, term=30, priority=priority, group=group))
+
+    holder = granted(line("busy-1", 0, group="busy"))
+    assert line("busy-2", 1, group="busy") == [Waiting("busy-2", 0)]
+    assert line("new-1", 2, group="new") == [Waiting("new-1", 1)]
+    assert line("urgent", 3, priority=5, group="busy") == [Waiting("urgent", 0)], "nobody of its rank is before it"
+    assert table.goes_before("intel:0", priority=0, asked_at=0.5, now=4)
+    assert not table.goes_before("intel:0", priority=6, asked_at=9, now=4)
+    order = []
+    for now in (10.0, 11.0, 12.0):
+        holder = granted(list(table.release("intel:0", holder.epoch, now)))
+        order.append(holder.owner)
+    assert order == ["urgent", "new-1", "busy-2"]
+    table.release("intel:0", holder.epoch, 13)
+    assert table.used("busy", 13) > table.used("new", 13) > 0
+    assert table.used("busy", 13 + 600) < table.used("busy", 13) / 3, "old use is forgotten by and by"
+
+
 def test_refuse_answers_at_once_and_names_the_holder() -> None:
     table = LeaseTable([CPU])
     granted(ask(table, "a"))
