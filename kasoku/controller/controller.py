@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from kasoku.autoscaler.scale import scale
@@ -20,16 +21,19 @@ from kasoku.node.errors import FunctionFailed, PlatformError
 from kasoku.node.outcome import Invocation, Outcome
 from kasoku.registry.model import FunctionVersion
 from kasoku.scheduler.place import IdleView, Later, MakeRoom, Never, NodeView, place
+from kasoku.telemetry.events import Events
 
 _log = logging.getLogger(__name__)
 TICK_SECONDS = 0.1
 MAX_WAITING = 1000
 """Invocations of one function that may wait; more are refused."""
+MAX_HOLD_SECONDS = 60.0
+"""The longest pause between starts that fail and that nobody waits for."""
 GRACE_SECONDS = 10.0
 """By how much a lease outlives the timeout of what its holder does."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Served:
     """An outcome and who produced it."""
 
@@ -47,9 +51,10 @@ class Served:
 class Controller:
     """See the module. Everything runs on one event loop, so nothing here is locked."""
 
-    def __init__(self, node: NodeAgent, leases: LeaseTable) -> None:
+    def __init__(self, node: NodeAgent, leases: LeaseTable, events: Events) -> None:
         self.node = node
         self.leases = leases
+        self.events = events
         self.pools: dict[str, Pool] = {}
         self._members: dict[str, Member] = {}
         self._closing = False
@@ -88,10 +93,16 @@ class Controller:
             timings={"wait_ms": waited_ms, **start_timings, **outcome.timings},
         )
 
-    def retire(self, name: str, keep_version: str | None) -> None:
-        """A function was deployed anew or removed: instances of other versions end when they have no work."""
+    def keep(self, functions: Iterable[FunctionVersion]) -> None:
+        """Start what these functions want to have without work, now and from now on."""
+        for function in functions:
+            if function.options.min_instances and not self._closing:
+                self._reconcile(self._pool(function))
+
+    def retire(self, name: str, keep: Container[str]) -> None:
+        """A function was deployed anew or removed: instances of versions not in `keep` end when they have no work."""
         for pool in list(self.pools.values()):
-            if pool.function.name == name and pool.function.version != keep_version:
+            if pool.function.name == name and pool.function.version not in keep:
                 pool.retired = True
                 self._reconcile(pool)
 
@@ -129,7 +140,9 @@ class Controller:
         ticket = Ticket(now, now + options.lease_timeout, asyncio.get_running_loop().create_future())
         pool.tickets.append(ticket)
         self._wanted.set()
-        self._reconcile(pool)
+        # With all instances that there may be, one that becomes free takes it: nothing is to be decided.
+        if len(pool.members) < options.max_instances or pool.alive < options.max_instances:
+            self._reconcile(pool)
         try:
             return await ticket.future
         except asyncio.CancelledError:
@@ -150,13 +163,10 @@ class Controller:
         if instance is None or instance.ended.done() or self._closing:
             self._end(member, "it cannot be used again")
             return
-        waiting = None
-        if member.lease:
-            waiting = self.leases.waiting_since(member.lease.device.id)
-        if pool.tickets and (waiting is None or pool.tickets[0].asked_at <= waiting):
+        now = time.monotonic()
+        if pool.tickets and not self._is_wanted_elsewhere(member, now):
             self._hand_over(pool, member)
             return
-        now = time.monotonic()
         member.state, member.idle_since = State.IDLE, now
         if member.lease:
             deadline = now + pool.function.options.idle_timeout + GRACE_SECONDS
@@ -164,6 +174,13 @@ class Controller:
         if pool.retired or pool.function.options.idle_timeout == 0:
             self._reconcile(pool)
         self._wanted.set()
+
+    def _is_wanted_elsewhere(self, member: Member, now: float) -> bool:
+        """Whether its device should go to another function before this one's next invocation."""
+        if member.lease is None:
+            return False
+        first, options = member.pool.tickets[0], member.pool.function.options
+        return self.leases.goes_before(member.lease.device.id, options.priority, first.asked_at, now)
 
     def _hand_over(self, pool: Pool, member: Member) -> bool:
         """Give a free member to the first that waits."""
@@ -180,13 +197,23 @@ class Controller:
         if self._closing:
             return
         decision = scale(pool.view(), time.monotonic())
+        if decision.end:
+            self._tell(pool, "scale", f"{len(decision.end)} fewer: {decision.reason}")
+        started = 0
         for id in decision.end:
             self._end(pool.members[id], "it was idle")
-        for _ in range(decision.start):
+        now = time.monotonic()
+        start = decision.start if now >= pool.hold_until else min(decision.start, len(pool.tickets))
+        for _ in range(start):
             if not self._start_one(pool):
                 break
+            started += 1
+        if started:
+            self._tell(pool, "scale", f"{started} more: {decision.reason}")
         if pool.retired and not pool.members and not pool.tickets:
             self.pools.pop(pool.function.version, None)
+        elif pool.function.options.min_instances:
+            self._wanted.set()
 
     def _start_one(self, pool: Pool) -> bool:
         """Start one more instance, or put it in line; False when no further one can be started now."""
@@ -227,29 +254,61 @@ class Controller:
         except NoSuchDeviceError as error:
             reason = f"{error}. {self.node.device_error}".strip()
             return pool.fail_ticket(PlatformError("InvalidParameterValueException", reason))
+        if not pool.tickets and not self.leases.could_grant(selector):
+            return False  # what nobody waits for takes no device from others
         if pool.alive and not self.leases.could_grant(selector):
             # Its own instances hold what there is: waiting for one of them is quicker than for a lease.
             return options.lease == "refuse" and pool.fail_ticket(_refusal(selector), last=True)
         self._add(member)
-        deadline = pool.tickets[0].deadline if pool.tickets else now
+        deadline = pool.tickets[0].deadline if pool.tickets else now + options.lease_timeout
         wait = options.lease == "wait"
         self._act(
             self.leases.ask(
-                member.id, selector, now, wait=wait, deadline=deadline, term=options.init_timeout + GRACE_SECONDS
+                member.id,
+                selector,
+                now,
+                wait=wait,
+                deadline=deadline,
+                term=options.init_timeout + GRACE_SECONDS,
+                priority=options.priority,
+                group=pool.function.name,
             )
         )
         return True
+
+    def _tell(self, pool: Pool, kind: str, text: str) -> None:
+        self.events.add(kind, text, function=pool.function.name)
+
+    def _tell_lease(self, decision: Decision) -> None:
+        match decision:
+            case Granted(owner, lease):
+                text = f"{lease.device.full_id} goes to {owner} (epoch {lease.epoch & 0xFFFFFFFF})"
+            case Waiting(owner, ahead):
+                text = f"{owner} waits for a device, {ahead} before it"
+            case Refused(owner, reason):
+                text = f"{owner} gets no device: {reason}"
+            case Reclaim(lease):
+                text = f"{lease.device.full_id} is wanted: {lease.owner}, idle, must end"
+            case Expired(lease):
+                text = f"the lease of {lease.owner} on {lease.device.full_id} ran out"
+        self.events.add("lease", text)
+
+    @staticmethod
+    def _is_kept(pool: Pool) -> bool:
+        """Whether the pool wants as many instances as it has, without work."""
+        return not pool.retired and pool.alive <= pool.function.options.min_instances
 
     def _add(self, member: Member) -> None:
         self._members[member.id] = member.pool.members[member.id] = member
 
     def _act(self, decisions: list[Decision]) -> None:
         for decision in decisions:
+            self._tell_lease(decision)
             match decision:
                 case Granted(owner, lease):
                     member = self._members[owner]
                     member.lease = lease
-                    if member.pool.tickets:
+                    if member.pool.tickets or self._is_kept(member.pool):
                         member.start_timings["lease_ms"] = (time.monotonic() - member.asked_at) * 1000
                         self._launch(member)
                     else:
@@ -276,13 +335,22 @@ class Controller:
         try:
             await instance.start()
         except (FunctionFailed, PlatformError) as error:
+            self._tell(pool, "failed", f"{member.id} did not start: {str(error)[:300]}")
+            pool.failures += 1
+            pool.hold_until = time.monotonic() + min(MAX_HOLD_SECONDS, 2.0 ** min(pool.failures, 10) / 2)
             pool.fail_ticket(error)
             self._forget(member)
             return
         except BaseException:
             self._forget(member)
             raise
-        member.start_timings.update(instance.timings)
+        pool.failures = 0
+        took = ", ".join(f"{name.removesuffix('_ms')} {value:.1f} ms" for name, value in instance.timings.items())
+        self._tell(pool, "started", f"{member.id} is ready: {took}")
+        if pool.tickets:
+            member.start_timings.update(instance.timings)
+        else:
+            member.start_timings = {}  # nobody waited for this start: its first invocation is a warm one
         instance.ended.add_done_callback(lambda _: self._on_ended(member))
         self._give_back(member)
         self._reconcile_all()
@@ -298,6 +366,7 @@ class Controller:
         if member.state is State.IN_LINE:
             self._forget(member)
             return
+        self._tell(member.pool, "ended", f"{member.id} ends: {reason}")
         starting = member.task if member.state is State.STARTING else None
         member.state, member.idle_since = State.ENDING, None
         if starting and not starting.done() and starting is not asyncio.current_task():
@@ -328,14 +397,14 @@ class Controller:
 
     def _reconcile_all(self) -> None:
         for pool in list(self.pools.values()):
-            if pool.tickets or pool.retired:
+            if pool.tickets or pool.retired or pool.wants:
                 self._reconcile(pool)
 
     async def _follow_time(self) -> None:
         """Deadlines and idle timeouts. Sleeps while nothing exists that could time out."""
         while True:
             await self._wanted.wait()
-            if not self._members and not any(p.tickets for p in self.pools.values()):
+            if not self._members and not any(p.tickets or p.wants for p in self.pools.values()):
                 self._wanted.clear()
                 continue
             try:

@@ -59,6 +59,10 @@ class Pool:
     members: dict[str, Member] = field(default_factory=dict)
     tickets: "deque[Ticket]" = field(default_factory=deque)
     retired: bool = False
+    failures: int = 0
+    """Starts that failed one after the other."""
+    hold_until: float = 0.0
+    """Until then nothing is started that no invocation waits for: what fails to start must not do so in a circle."""
 
     @property
     def need_mib(self) -> int:
@@ -85,7 +89,14 @@ class Pool:
             max_instances=self.function.options.max_instances,
             idle_timeout=self.function.options.idle_timeout,
             retired=self.retired,
+            min_instances=self.function.options.min_instances,
+            buffer_instances=self.function.options.buffer_instances,
         )
+
+    @property
+    def wants(self) -> bool:
+        """Whether instances are missing that are kept without work."""
+        return not self.retired and self.alive < self.function.options.min_instances
 
     def fail_ticket(self, error: Exception, *, last: bool = False) -> bool:
         """Give the first (or last) waiting invocation an error; False if none waits."""

@@ -9,6 +9,8 @@ from collections import deque
 from typing import Generic, TypeVar, cast
 
 M = TypeVar("M")
+MAX_QUEUED = 64
+"""Messages that wait for their reader before the peer is no longer listened to."""
 
 
 class ConnectionEnded(Exception):
@@ -23,6 +25,7 @@ class FramedProtocol(asyncio.Protocol, Generic[M]):
         self._messages: deque[M] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._ended: str | None = None
+        self._paused = False
         self._transport: asyncio.Transport | None = None
 
     def cut(self, buffer: bytearray) -> tuple[M, int] | None:
@@ -42,6 +45,9 @@ class FramedProtocol(asyncio.Protocol, Generic[M]):
             self._end(f"it sent a message that cannot be read: {error}")
             if self._transport:
                 self._transport.abort()
+        if len(self._messages) > MAX_QUEUED and self._transport and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -58,7 +64,15 @@ class FramedProtocol(asyncio.Protocol, Generic[M]):
                 await self._waiter
             finally:
                 self._waiter = None
+        if self._paused and len(self._messages) <= MAX_QUEUED // 2 and self._transport:
+            self._paused = False
+            self._transport.resume_reading()
         return self._messages.popleft()
+
+    def interrupt(self, error: Exception) -> None:
+        """Raise an error where somebody waits for a message."""
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_exception(error)
 
     def write(self, data: bytes) -> None:
         """Queue bytes to the peer; a lost connection shows at the next `receive`."""

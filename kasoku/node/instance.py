@@ -7,10 +7,12 @@ that `start` opened; when it returns, nothing of the instance exists and its dev
 import asyncio
 import os
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from kasoku.leases.model import Lease
 from kasoku.node.broker import Broker
+from kasoku.node.deadline import Deadline
 from kasoku.node.errors import Failure, FunctionFailed, PlatformError
 from kasoku.node.failures import explain, read_failure
 from kasoku.node.framed import ConnectionEnded
@@ -18,7 +20,18 @@ from kasoku.node.launch import SDK, environment, launch
 from kasoku.node.logs import FunctionLog, InvocationLog
 from kasoku.node.outcome import Invocation, Outcome, check_json
 from kasoku.node.process import PipeReader, close_all
-from kasoku.node.runner import MAX_PAYLOAD, PROTOCOL, Error, Hello, InitError, Ready, Result, RunnerProtocol
+from kasoku.node.runner import (
+    MAX_PAYLOAD,
+    PROTOCOL,
+    Chunk,
+    Error,
+    Header,
+    Hello,
+    InitError,
+    Ready,
+    Result,
+    RunnerProtocol,
+)
 from kasoku.node.sharing import SessionMemory
 from kasoku.node.shells import Shells
 from kasoku.node.site import Site
@@ -67,6 +80,7 @@ class Instance:
         self._session: SessionMemory | None = None
         self._ready: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._deadline = Deadline(self._on_deadline)
 
     @property
     def pid(self) -> int | None:
@@ -208,7 +222,8 @@ class Instance:
     def _own_environment(self) -> dict[str, str]:
         """Variables that no snapshot holds: the function's own, which may be secrets, and this instance's device."""
         accelerator = {"KASOKU_ACCELERATOR": self.lease.device.full_id} if self.lease else {}
-        return {**accelerator, **dict(self.function.options.env)}
+        options = self.function.options
+        return {**accelerator, **dict(options.env), **self._site.secrets(options.secrets)}
 
     def _description(self) -> dict[str, Any]:
         return {
@@ -239,29 +254,43 @@ class Instance:
         assert self._runner
         request_id, options = invocation.request_id, self.function.options
         self.invocations += 1
-        self._log.start(request_id, "$LATEST")
+        self._log.start(request_id, invocation.version)
         header: dict[str, Any] = {
             "type": "invoke",
             "request_id": request_id,
             "timeout_ms": round(options.timeout * 1000),
+            "version": invocation.version,
         }
+        if invocation.arn:
+            header["arn"] = invocation.arn
+        if invocation.frames:
+            header["format"] = "frames"
+        if invocation.on_chunk:
+            header["chunks"] = "raw" if invocation.raw_chunks else "json"
         if invocation.client_context is not None:
             header["client_context"] = invocation.client_context
         start = time.perf_counter()
         timings: dict[str, float] = {}
         phases: dict[str, float] = {}
-        body, failure = b"", None
+        body, failure, frames = b"", None, False
         try:
-            async with asyncio.timeout(options.timeout):
+            if invocation.on_chunk:
+                async with asyncio.timeout(options.timeout):
+                    answer, body = await self._exchange_parts(header, invocation, invocation.on_chunk)
+            else:
+                self._deadline.set(options.timeout)
                 self._runner.send(header, invocation.payload)
                 answer, body = await self._runner.receive()
+                self._deadline.clear()
             if not isinstance(answer, Result | Error) or answer.request_id != request_id:
                 raise ConnectionEnded("the runner answered something else")
-            timings, phases = _numbers(answer.timings), _numbers(answer.phases)
+            timings, phases = _numbers(answer.timings), _phases(answer.phases)
             if isinstance(answer, Error):
                 failure = read_failure(body, request_id)
                 if answer.final:
                     await self.stop("the function exited")
+            elif answer.format == "frames" and invocation.frames:
+                frames = True
             else:
                 failure = _check_result(body, request_id)
         except TimeoutError:
@@ -286,7 +315,23 @@ class Instance:
         if failure:
             report += f"\tError: {failure.error_type}"
         log = self._log.end(request_id, report)
-        return Outcome(b"" if failure else body, failure, log, {**timings, "duration_ms": duration_ms}, phases)
+        all_timings = {**timings, "duration_ms": duration_ms}
+        return Outcome(b"" if failure else body, failure, log, all_timings, phases, frames and not failure)
+
+    async def _exchange_parts(
+        self, header: dict[str, Any], invocation: Invocation, on_chunk: Callable[[bytes], Awaitable[None]]
+    ) -> tuple[Header, bytes]:
+        assert self._runner
+        self._runner.send(header, invocation.payload)
+        answer, body = await self._runner.receive()
+        while isinstance(answer, Chunk) and answer.request_id == invocation.request_id:
+            await on_chunk(body)
+            answer, body = await self._runner.receive()
+        return answer, body
+
+    def _on_deadline(self) -> None:
+        if self._runner:
+            self._runner.interrupt(TimeoutError())
 
     def _start_report(self) -> str:
         """What the first invocation's report says of the start, in Lambda's words."""
@@ -322,6 +367,7 @@ class Instance:
         await asyncio.shield(self._stopping)
 
     async def _tear_down(self) -> None:
+        self._deadline.clear()
         if self._runner:
             self._runner.close()
         if self._ready:
@@ -356,7 +402,13 @@ class _Clock:
 
 
 def _numbers(told: dict[str, float]) -> dict[str, float]:
-    """At most 64 timings that a guest reports."""
+    """At most 64 timings that a guest reports, with names that can stand in a header."""
+    good = [name for name in told if len(name) <= 64 and name.isascii() and name.isidentifier()]
+    return {name: told[name] for name in good[:64]}
+
+
+def _phases(told: dict[str, float]) -> dict[str, float]:
+    """At most 64 phases that a function reports, by names of its own."""
     return {name[:64]: value for name, value in list(told.items())[:64]}
 
 

@@ -47,6 +47,37 @@ class FunctionLog:
             return b""
         return data if size <= limit else data[data.find(b"\n") + 1 :]
 
+    @property
+    def position(self) -> str:
+        """Where the log ends now, for `read_after`: the file and the bytes in it."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return "0:0"
+        return f"{status.st_ino}:{status.st_size}"
+
+    def read_after(self, position: str, limit: int) -> tuple[bytes, str]:
+        """What was written since a position, at most `limit` bytes, and the position after it.
+
+        From a position that makes no sense, or that is in a file which was turned away twice, the whole file is new.
+        """
+        inode, _, offset = position.partition(":")
+        before = self.path.with_name(self.path.name + ".1")
+        for path in (before, self.path):
+            try:
+                with path.open("rb") as file:
+                    if path == before and str(os.fstat(file.fileno()).st_ino) != inode:
+                        continue
+                    same = str(os.fstat(file.fileno()).st_ino) == inode
+                    start = file.seek(int(offset) if same and offset.isdecimal() and len(offset) < 19 else 0)
+                    data = file.read(limit)
+                    if path == before and not data:
+                        continue
+                    return data, f"{os.fstat(file.fileno()).st_ino}:{start + len(data)}"
+            except FileNotFoundError:
+                continue
+        return b"", "0:0"
+
 
 class InvocationLog:
     """What one instance writes: everything goes to the function's log, the current invocation's last part is kept."""
@@ -54,16 +85,21 @@ class InvocationLog:
     def __init__(self, log: FunctionLog) -> None:
         self._log = log
         self._tail = bytearray()
+        self._unwritten = b""
+        """The mark of an invocation that has written nothing yet: most never do, and need one write then, not two."""
 
     def __call__(self, data: bytes) -> None:
-        self._log.write(data)
+        self._log.write(self._unwritten + data)
+        self._unwritten = b""
         self._tail += data
         if len(self._tail) > 2 * TAIL_BYTES:
             del self._tail[:-TAIL_BYTES]
 
     def start(self, request_id: str, version: str) -> None:
         """An invocation begins. What came before (imports, on a cold start) belongs to it too."""
-        self(f"START RequestId: {request_id} Version: {version}\n".encode())
+        mark = f"START RequestId: {request_id} Version: {version}\n".encode()
+        self._tail += mark
+        self._unwritten = mark
 
     def end(self, request_id: str, report: str) -> bytes:
         """The invocation is over; returns the end of its log."""

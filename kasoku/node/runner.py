@@ -44,10 +44,17 @@ class InitError(msgspec.Struct, tag="init_error"):
     """As in `Ready`: it may be why."""
 
 
-class Result(msgspec.Struct, tag="result"):
-    """The handler's result; the body is JSON."""
+class Chunk(msgspec.Struct, tag="chunk"):
+    """A part of the result of an invocation that asked for parts; the body is its text."""
 
     request_id: str
+
+
+class Result(msgspec.Struct, tag="result"):
+    """The handler's result; the body is JSON, or frames (`kasoku.sdk.wire`) for who sent some."""
+
+    request_id: str
+    format: str = "json"
     timings: dict[str, float] = {}
     phases: dict[str, float] = {}
 
@@ -61,7 +68,7 @@ class Error(msgspec.Struct, tag="error"):
     final: bool = False
 
 
-Header = Hello | Ready | InitError | Result | Error
+Header = Hello | Ready | InitError | Chunk | Result | Error
 _decoder = msgspec.json.Decoder(Header)
 _encoder = msgspec.json.Encoder()
 

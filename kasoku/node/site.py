@@ -1,12 +1,20 @@
 """What every instance of a node is built from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kasoku.home import Home
+from kasoku.node.errors import PlatformError
 from kasoku.node.native import Native
 from kasoku.registry.model import FunctionVersion
+
+
+def no_secrets(names: Sequence[str]) -> dict[str, str]:
+    """For functions that ask for none."""
+    if names:
+        raise PlatformError("InvalidParameterValueException", f"there are no secrets here, such as {names[0]!r}")
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +25,8 @@ class Site:
     native: Native
     layer_path: Callable[[str], Path]
     """From `sha256:HEX` to the layer's file."""
+    secrets: Callable[[Sequence[str]], dict[str, str]] = no_secrets
+    """Values of secrets by name, as they are now. Raises PlatformError for one that is not there."""
 
     def layer_files(self, function: FunctionVersion) -> list[Path]:
         """The layers of a function's VM, bottom first; the runtime layer lies on top of all."""

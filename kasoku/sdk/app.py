@@ -42,9 +42,13 @@ class App:
         init_timeout: float | None = None,
         lease: str | None = None,
         lease_timeout: float | None = None,
+        priority: int | None = None,
         max_instances: int | None = None,
+        min_instances: int | None = None,
+        buffer_instances: int | None = None,
         idle_timeout: float | None = None,
         env: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
     ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 
     def function(

@@ -1,8 +1,9 @@
 """What a caller of a function can catch."""
 
+import builtins
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 
 class KasokuError(Exception):
@@ -56,3 +57,30 @@ class FunctionError(KasokuError):
         self.message = message
         self.stack_trace = tuple(stack_trace)
         self.detail = detail
+
+    def __str__(self) -> str:
+        # Not that of a built-in class beside this one (see raise_remote): KeyError shows its argument's repr.
+        return str(self.args[0])
+
+
+def raise_remote(error: Mapping[str, Any], detail: Mapping[str, Any]) -> NoReturn:
+    """Raise what a function raised in its VM: a FunctionError that is also of the built-in class of that name.
+
+    So `except ZeroDivisionError` works on both sides. Only classes of `builtins` are looked up: a name from a VM
+    decides nothing else.
+    """
+    kind = str(error.get("errorType", "Error"))
+    message, trace = str(error.get("errorMessage", "")), error.get("stackTrace") or ()
+    raise _class_of(kind)(kind, message, trace, detail)
+
+
+def _class_of(kind: str) -> type[FunctionError]:
+    known = getattr(builtins, kind, None)
+    if not (isinstance(known, type) and issubclass(known, Exception)):
+        return FunctionError
+    try:
+        made = type(kind, (FunctionError, known), {"__module__": __name__})
+        made(kind, "")
+    except (TypeError, ValueError):  # one with a memory layout or arguments of its own, such as UnicodeDecodeError
+        return FunctionError
+    return made

@@ -41,16 +41,25 @@ class FunctionOptions(NamedTuple):
     """What to do while the accelerator is another's: `wait` in line, or `refuse` the invocation at once."""
     lease_timeout: float = 300.0
     """Seconds that an invocation waits in line, for an accelerator or an instance, before it is refused."""
+    priority: int = 0
+    """Higher goes first in line for a device, from -100 to 100; at equal priority, functions that used devices less."""
     max_instances: int = 20
     """Most VMs of this function at a time."""
+    min_instances: int = 0
+    """VMs that are kept running, work or not."""
+    buffer_instances: int = 0
+    """VMs that are kept running beyond those that work, while any does."""
     idle_timeout: float = 60.0
     """Seconds that an idle instance is kept."""
     env: tuple[tuple[str, str], ...] = ()
     """Environment variables of the function."""
+    secrets: tuple[str, ...] = ()
+    """Names of secrets (`kasoku secret set`) that become environment variables of the function."""
 
     def to_json(self) -> dict[str, Any]:
         """A mapping that `parse_options` accepts."""
-        return {**self._asdict(), "requirements": list(self.requirements), "env": dict(self.env)}
+        lists = {"requirements": list(self.requirements), "secrets": list(self.secrets)}
+        return {**self._asdict(), **lists, "env": dict(self.env)}
 
 
 _RANGES: dict[str, tuple[float, float, str]] = {
@@ -60,7 +69,10 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "timeout": (0.1, 24 * 3600, "seconds"),
     "init_timeout": (0.1, 3600, "seconds"),
     "lease_timeout": (0, 24 * 3600, "seconds"),
+    "priority": (-100, 100, "steps"),
     "max_instances": (1, 10000, "instances"),
+    "min_instances": (0, 10000, "instances"),
+    "buffer_instances": (0, 10000, "instances"),
     "idle_timeout": (0, 24 * 3600, "seconds"),
 }
 
@@ -80,7 +92,11 @@ def parse_options(raw: Mapping[str, Any]) -> FunctionOptions:
             raise OptionError(option, f"unknown; known are {', '.join(FunctionOptions._fields)}")
         if value is not None:
             values[option] = _checked(option, value)
-    return FunctionOptions(**values)
+    options = FunctionOptions(**values)
+    if options.min_instances > options.max_instances:
+        reason = f"{options.min_instances} is more than max_instances, {options.max_instances}"
+        raise OptionError("min_instances", reason)
+    return options
 
 
 def _checked(option: str, value: Any) -> Any:
@@ -99,6 +115,8 @@ def _checked(option: str, value: Any) -> Any:
         return value
     if option == "requirements":
         return _requirements(value)
+    if option == "secrets":
+        return _secrets(value)
     return _environment(value)
 
 
@@ -134,12 +152,24 @@ def _requirements(value: Any) -> tuple[str, ...]:
     return tuple(line.strip() for line in value)
 
 
+def _secrets(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise OptionError("secrets", f"{value!r} is not a list of names of secrets")
+    return tuple(sorted({check_variable("secrets", name) for name in value}))
+
+
+def check_variable(option: str, name: object) -> str:
+    """An environment variable's name, checked. Raises OptionError."""
+    if not isinstance(name, str) or len(name) > 128 or not _ENV_NAME.fullmatch(name):
+        raise OptionError(option, f"{name!r} is not a variable's name")
+    return name
+
+
 def _environment(value: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, Mapping):
         raise OptionError("env", f"{value!r} is not a mapping of names to strings")
     for name, text in value.items():
-        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-            raise OptionError("env", f"{name!r} is not a variable's name")
+        check_variable("env", name)
         if not isinstance(text, str) or "\0" in text:
             raise OptionError("env", f"the value of {name} is not a string without NUL")
     if sum(len(name) + len(text.encode()) + 2 for name, text in value.items()) > MAX_ENV_BYTES:

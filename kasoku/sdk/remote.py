@@ -1,16 +1,27 @@
 """A plain HTTP client of the gateway, on the standard library alone."""
 
+import base64
 import http.client
 import json
 import os
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from kasoku.home import Home
-from kasoku.sdk.errors import FunctionError, KasokuError, ServiceError
+from kasoku.sdk import wire
+from kasoku.sdk.errors import KasokuError, ServiceError, raise_remote
 
 URL_VARIABLE = "KASOKU_URL"
+KEY_VARIABLE = "KASOKU_KEY"
+"""A key of the gateway, `ID.SECRET` as `kasoku keys create` prints it."""
+DETAIL_HEADER = "x-kasoku-detail"
+REUSE_SECONDS = 2.0
+"""So long a connection may lie idle and still be used; the gateway closes one after five."""
+_JSON = "application/json"
 
 
 class Answer(NamedTuple):
@@ -21,14 +32,16 @@ class Answer(NamedTuple):
 
 
 class Gateway:
-    """The address of a gateway. One connection per request: callers are scripts and command lines."""
+    """The address of a gateway. One connection for each thread, kept between requests."""
 
-    def __init__(self, url: str, timeout: float | None = None) -> None:
+    def __init__(self, url: str, timeout: float | None = None, key: str | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise KasokuError(f"{url!r} is not the address of a gateway, such as http://127.0.0.1:8765")
         self.url = url
+        self._key = key or os.environ.get(KEY_VARIABLE)
         self._host, self._port, self._timeout = parts.hostname, parts.port or 80, timeout
+        self._local = threading.local()
 
     @classmethod
     def find(cls, home: str | Path | None = None, timeout: float | None = None) -> "Gateway":
@@ -37,43 +50,112 @@ class Gateway:
             return cls(url, timeout)
         where = Home.resolve(home)
         try:
-            return cls(json.loads(where.gateway_file.read_text())["url"], timeout)
+            told = json.loads(where.gateway_file.read_text())
+            return cls(told["url"], timeout, told.get("token"))
         except (OSError, ValueError, KeyError):
             raise KasokuError(f"no server runs on {where.path}; start one with `kasoku up`") from None
 
-    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
+    def request(
+        self, method: str, path: str, body: bytes | None = None, content_type: str = _JSON
+    ) -> tuple[int, dict[str, str], bytes]:
         """One request; status, headers (names in lower case) and body. Raises KasokuError when nobody answers."""
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
-            connection.request(method, path, body, {"Content-Type": "application/json"} if body is not None else {})
-            response = connection.getresponse()
+            response = self._send(method, path, body, content_type)
             return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._drop()
+            raise KasokuError(f"the gateway at {self.url} does not answer: {error or type(error).__name__}") from error
+
+    def json(self, method: str, path: str, value: Any = None) -> Any:
+        """One request with JSON both ways. Raises ServiceError with what the gateway says is wrong."""
+        body = None if value is None else json.dumps(value).encode()
+        return json.loads(self._checked(method, path, body)[1] or b"null")
+
+    def invoke(self, name: str, event: Any) -> Answer:
+        """Invoke a function and wait. Arrays of NumPy travel as they lie. Raises FunctionError or ServiceError."""
+        payload, frames = wire.encode(event)
+        if not frames:
+            return self.invoke_raw(name, payload)
+        headers, data = self._checked("POST", _path(name, "invoke"), payload, wire.CONTENT_TYPE)
+        if headers.get("content-type") != wire.CONTENT_TYPE:
+            return _answer(json.loads(data))
+        return Answer(wire.decode(data), json.loads(base64.b64decode(headers[DETAIL_HEADER])))
+
+    def invoke_raw(self, name: str, payload: bytes) -> Answer:
+        """As `invoke`, with the event as JSON text."""
+        return _answer(json.loads(self._checked("POST", _path(name, "invoke"), payload)[1]))
+
+    def spawn(self, name: str, event: Any) -> str:
+        """Have a function run some time soon; the id of the call. Raises ServiceError."""
+        return self.spawn_raw(name, json.dumps(event).encode())
+
+    def spawn_raw(self, name: str, payload: bytes) -> str:
+        """As `spawn`, with the event as JSON text."""
+        return str(json.loads(self._checked("POST", _path(name, "spawn"), payload)[1])["id"])
+
+    def stream(self, name: str, event: Any) -> Iterator[Any]:
+        """Invoke a generator function and yield what it yields. Raises FunctionError or ServiceError."""
+        connection = self._connect()
+        try:
+            connection.request("POST", _path(name, "stream"), json.dumps(event).encode(), self._headers(_JSON))
+            response = connection.getresponse()
+            if response.status >= http.HTTPStatus.BAD_REQUEST:
+                headers = {k.lower(): v for k, v in response.getheaders()}
+                raise _service_error(response.status, headers, response.read())
+            while line := response.readline():
+                told = json.loads(line)
+                if "item" in told:
+                    yield told["item"]
+                elif error := told.get("error"):
+                    raise_remote(error, told)
+                else:
+                    return
+            raise KasokuError("the gateway broke off before the stream's end")
         except (OSError, http.client.HTTPException) as error:
             raise KasokuError(f"the gateway at {self.url} does not answer: {error or type(error).__name__}") from error
         finally:
             connection.close()
 
-    def json(self, method: str, path: str, value: Any = None) -> Any:
-        """One request with JSON both ways. Raises ServiceError with what the gateway says is wrong."""
-        body = None if value is None else json.dumps(value).encode()
-        status, headers, data = self.request(method, path, body)
+    def _checked(
+        self, method: str, path: str, body: bytes | None, content_type: str = _JSON
+    ) -> tuple[dict[str, str], bytes]:
+        status, headers, data = self.request(method, path, body, content_type)
         if status >= http.HTTPStatus.BAD_REQUEST:
             raise _service_error(status, headers, data)
-        return json.loads(data) if data else None
+        return headers, data
 
-    def invoke(self, name: str, event: Any) -> Answer:
-        """Invoke a function and wait. Raises FunctionError or ServiceError."""
-        return self.invoke_raw(name, json.dumps(event).encode())
+    def _send(self, method: str, path: str, body: bytes | None, content_type: str) -> http.client.HTTPResponse:
+        headers = self._headers(content_type if body is not None else None)
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        # One that the gateway may have closed meanwhile is not tried: after a failure nobody knew what was done.
+        if connection is None or time.monotonic() - self._local.used_at > REUSE_SECONDS:
+            self._drop()
+            connection = self._local.connection = self._connect()
+        connection.request(method, path, body, headers)
+        self._local.used_at = time.monotonic()
+        return connection.getresponse()
 
-    def invoke_raw(self, name: str, payload: bytes) -> Answer:
-        """As `invoke`, with the event as JSON text."""
-        status, headers, data = self.request("POST", f"/v1/functions/{quote(name, safe='')}:invoke", payload)
-        if status >= http.HTTPStatus.BAD_REQUEST:
-            raise _service_error(status, headers, data)
-        detail = json.loads(data)
-        if error := detail.get("error"):
-            raise FunctionError(error["errorType"], error["errorMessage"], error.get("stackTrace") or (), detail)
-        return Answer(detail.pop("result"), detail)
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+
+    def _drop(self) -> None:
+        if connection := getattr(self._local, "connection", None):
+            connection.close()
+        self._local.connection = None
+
+    def _headers(self, content_type: str | None) -> dict[str, str]:
+        headers = {"Content-Type": content_type} if content_type else {}
+        return {**headers, "Authorization": f"Bearer {self._key}"} if self._key else headers
+
+
+def _path(name: str, verb: str) -> str:
+    return f"/v1/functions/{quote(name, safe='')}:{verb}"
+
+
+def _answer(detail: dict[str, Any]) -> Answer:
+    if error := detail.get("error"):
+        raise_remote(error, detail)
+    return Answer(detail.pop("result"), detail)
 
 
 def _service_error(status: int, headers: dict[str, str], data: bytes) -> ServiceError:

@@ -59,7 +59,7 @@ async def _initialise(function: FunctionVersion, runner: RunnerProtocol) -> None
     hello, _ = await runner.receive()
     if not isinstance(hello, Hello):
         raise ConnectionEnded(f"the runner began with {type(hello).__name__}")
-    withheld = [name for name, _ in function.options.env]
+    withheld = [*(name for name, _ in function.options.env), *function.options.secrets]
     if function.options.accelerator:
         withheld.append("KASOKU_ACCELERATOR")
     runner.send(

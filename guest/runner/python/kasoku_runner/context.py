@@ -26,8 +26,8 @@ class Context:
     def __init__(self, function: dict[str, Any], invocation: dict[str, Any]) -> None:
         self.aws_request_id: str = invocation["request_id"]
         self.function_name: str = function["name"]
-        self.function_version: str = function["version"]
-        self.invoked_function_arn: str = function["arn"]
+        self.function_version: str = invocation.get("version", function["version"])
+        self.invoked_function_arn: str = invocation.get("arn", function["arn"])
         self.memory_limit_in_mb: int = function["memory_mib"]
         self.log_group_name = f"/kasoku/{function['name']}"
         self.log_stream_name: str = function["instance"]

@@ -11,6 +11,7 @@ from kasoku_runner import handler, snapshot
 from kasoku_runner.channel import Channel
 from kasoku_runner.context import Context
 from kasoku_runner.failures import InitFailure, describe, stack_trace, text
+from kasoku_runner.parts import FRAMES, Parts, yields
 
 PROTOCOL = 1
 REHEARSALS = 20
@@ -78,6 +79,7 @@ def _serve(
     limit: int,
     restored: Callable[[dict[str, str]], None] = snapshot.restored,
 ) -> int:
+    version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
     while (frame := channel.receive()) is not None:
         invocation, payload = frame
         if invocation["type"] == "restore":
@@ -87,9 +89,14 @@ def _serve(
             channel.send({"type": "ready", "timings": {}})
             continue
         context = Context(function, invocation)
+        if context.function_version and context.function_version != version:
+            # Equal content may have several numbers; one instance serves them all.
+            version = os.environ["AWS_LAMBDA_FUNCTION_VERSION"] = context.function_version
         start = time.perf_counter()
-        answer, failure, exit_status = _answer(call, payload, context, limit)
+        answer, failure, exit_status = _answer(call, payload, context, limit, Parts(channel, invocation))
         header: dict[str, Any] = {"type": "error" if failure else "result", "request_id": context.aws_request_id}
+        if answer[:4] == FRAMES:
+            header["format"] = "frames"
         header["timings"] = {"handler_ms": _since(start)}
         if phases := _phases():
             header["phases"] = phases
@@ -113,23 +120,25 @@ def _try(restored: Callable[[dict[str, str]], None], environment: dict[str, str]
 
 
 def _answer(
-    call: handler.Call, payload: bytes, context: Context, limit: int
+    call: handler.Call, payload: bytes, context: Context, limit: int, parts: Parts
 ) -> tuple[bytes, Failure | None, int | None]:
     """One event through the handler: the result as JSON, or a failure, and an exit status when the function exits."""
     try:
-        event = json.loads(payload) if payload else {}
+        event = parts.decode(payload) if payload else {}
     except (ValueError, RecursionError) as error:
         return b"", _failure("Runtime.UnmarshalError", f"unable to unmarshal input: {text(error)}", []), None
     try:
         result = call(event, context)
         if hasattr(result, "__await__"):
             result = _await(result)
+        if yields(result):
+            result = parts.send(result)
     except SystemExit as error:
         return b"", _exit_failure(error), _exit_status(error)
     except BaseException as error:
         return b"", describe(error), None
     try:
-        answer = json.dumps(result, allow_nan=False).encode()
+        answer = parts.encode(result)
     except BaseException as error:
         message = f"unable to marshal response: {text(error)}"
         return b"", _failure("Runtime.MarshalError", message, []), None
