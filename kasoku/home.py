@@ -50,7 +50,8 @@ class Home:
 
     @property
     def gateway_file(self) -> Path:
-        """Where a running gateway writes its address, JSON `{"url": ..., "pid": ...}`."""
+        """Where a running gateway writes its address, JSON `{"url": ..., "pid": ..., "token": ...}`. Mode 0600: the
+        token opens the gateway for this user's own commands."""
         return self.run / "gateway.json"
 
     @property
@@ -62,6 +63,11 @@ class Home:
     def logs(self) -> Path:
         """One log file per function."""
         return self.path / "logs"
+
+    @property
+    def queue_db(self) -> Path:
+        """SQLite file of asynchronous calls and schedules."""
+        return self.path / "queue.db"
 
     @property
     def state_db(self) -> Path:

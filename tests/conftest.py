@@ -32,7 +32,7 @@ class Server:
         self.home = home
         self.real = real
         """Whether it boots virtual machines; else it runs twins."""
-        self.gateway = Gateway(url, timeout=120)
+        self.gateway = Gateway.find(home, timeout=120)
         ids = [d["id"] for d in self.gateway.json("GET", "/v1/devices")["devices"]]
         self.device = f"opencl:{ids[0]}" if ids else "none"
         """One device, as a function asks for exactly this one."""
@@ -122,9 +122,9 @@ def start(command: list[str], home: Path, real: bool) -> Server:
     return Server(process, found[0], home, real)
 
 
-def start_twin(home: Path, native: Path) -> Server:
+def start_twin(home: Path, native: Path, *host: str) -> Server:
     """A server with twins of VM, broker and image store."""
-    return start([str(DOUBLES / "server.py"), str(home), str(native)], home, real=False)
+    return start([str(DOUBLES / "server.py"), str(home), str(native), *host], home, real=False)
 
 
 def start_real(home: Path, *, snapshots: bool = False) -> Server:
@@ -138,8 +138,9 @@ def share_layers(home: Path) -> Path:
     """A state directory that has its layers in common with all others of this checkout: building them takes long."""
     shared = ROOT / "build" / "test-layers"
     shared.mkdir(parents=True, exist_ok=True)
-    home.mkdir(parents=True)
-    (home / "layers").symlink_to(shared)
+    if not home.exists():  # a server that is started again has its own already
+        home.mkdir(parents=True)
+        (home / "layers").symlink_to(shared)
     return home
 
 

@@ -2,18 +2,23 @@
 
 import asyncio
 import os
+import resource
+import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
 from kasoku.cli.terminal import home_option
+from kasoku.config import ConfigError, load
 from kasoku.home import Home
 from kasoku.node.broker import list_devices
 from kasoku.node.errors import PlatformError
 from kasoku.node.native import Native
 
 MIN_KERNEL = (5, 10)
+MIN_OPEN_FILES = 1024
 Finding = tuple[bool, str]
 
 
@@ -24,9 +29,13 @@ def doctor(home: str | None) -> None:
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("kernel", _kernel),
         ("/dev/kvm", _kvm),
+        ("huge pages", _huge_pages),
         ("binaries", _binaries),
         ("accelerators", _devices),
         ("state directory", lambda: _home(Home.resolve(home))),
+        ("configuration", lambda: _configuration(Home.resolve(home))),
+        ("port", lambda: _port(Home.resolve(home))),
+        ("open files", _open_files),
     ]
     good = True
     for name, check in checks:
@@ -55,6 +64,51 @@ def _kvm() -> Finding:
     except OSError as error:
         return False, f"cannot be opened: {error.strerror}"
     return True, "can be opened"
+
+
+def _huge_pages() -> Finding:
+    """Without them a start takes several times as long; it works all the same, so this is never BAD."""
+    path = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    try:
+        chosen = path.read_text()
+    except OSError:
+        return True, "this kernel has no transparent huge pages: starts will be slow"
+    if "[never]" in chosen:
+        return True, f"off, so starts will be slow; mend it with: echo madvise | sudo tee {path}"
+    return True, chosen[chosen.index("[") + 1 : chosen.index("]")]
+
+
+def _configuration(home: Home) -> Finding:
+    try:
+        sources = load(home).sources
+    except ConfigError as error:
+        return False, str(error)
+    return True, ", ".join(f"{name} from {where}" for name, where in sources.items()) or "defaults"
+
+
+def _port(home: Home) -> Finding:
+    try:
+        config = load(home).config
+    except ConfigError:
+        return True, "not looked at: the configuration is wrong"
+    running = home.gateway_file
+    if running.exists():
+        return True, f"a server runs here: {running}"
+    try:
+        with socket.create_server((config.host, config.port)):
+            return True, f"{config.host}:{config.port} is free"
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return False, f"{config.host}:{config.port}: {reason}; choose another with --port or in config.toml"
+
+
+def _open_files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # An instance takes about ten descriptors of the agent, a client one.
+    if soft >= MIN_OPEN_FILES:
+        return True, f"{soft} allowed"
+    more = f"ulimit -n {MIN_OPEN_FILES}" if hard >= MIN_OPEN_FILES else "LimitNOFILE= of the service, or limits.conf"
+    return False, f"only {soft} allowed: enough for {soft // 16} instances; raise it with {more}"
 
 
 def _binaries() -> Finding:

@@ -16,15 +16,21 @@ from kasoku.sdk.remote import Gateway
 @click.argument("payload", required=False)
 @home_option
 @click.option("--payload", "payload_option", default=None, help="JSON, @FILE, or - for standard input.")
+@click.option("--async", "asynchronous", is_flag=True, help="Do not wait: print the id of the call (`kasoku calls`).")
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show on standard error where the function ran and where the time went."
 )
-def invoke(name: str, payload: str | None, home: str | None, payload_option: str | None, verbose: bool) -> None:
+def invoke(
+    name: str, payload: str | None, home: str | None, payload_option: str | None, asynchronous: bool, verbose: bool
+) -> None:
     """Invoke function NAME and print its result as JSON. Exit status 1 if it fails, its log on standard error."""
     if payload is not None and payload_option is not None:
         raise KasokuError("give the payload once")
     text = _read(payload_option if payload is None else payload)
     gateway = Gateway.find(home)
+    if asynchronous:
+        click.echo(gateway.spawn_raw(name, text))
+        return
     try:
         answer = gateway.invoke_raw(name, text)
     except FunctionError as error:

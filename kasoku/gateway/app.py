@@ -5,15 +5,23 @@ from collections.abc import Iterable
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from kasoku.gateway import dashboard, management, native, openapi, queue_routes, streaming, telemetry_routes
+from kasoku.gateway.access import Access
+from kasoku.gateway.awslambda import functions, limits, versions
 from kasoku.gateway.errors import on_platform_error
+from kasoku.gateway.guard import Guard
 from kasoku.gateway.hosts import HostCheck
 from kasoku.gateway.invoke import InvokeRoute
-from kasoku.gateway.native import routes
 from kasoku.gateway.platform import Platform
+from kasoku.gateway.protocol import ShortWay
 from kasoku.node.errors import PlatformError
 
 
-def make_app(platform: Platform, hosts: Iterable[str] = ()) -> ASGIApp:
-    """Host check, then Lambda's Invoke, then the native routes."""
-    native = Starlette(routes=routes(platform), exception_handlers={PlatformError: on_platform_error})
-    return HostCheck(InvokeRoute(native, platform), hosts)
+def make_app(platform: Platform, access: Access, hosts: Iterable[str] = ()) -> tuple[ASGIApp, ShortWay]:
+    """Host check, keys, then Lambda's Invoke, then everything else; and the short way to Invoke."""
+    own = (dashboard, openapi, native, management, queue_routes, streaming, telemetry_routes)
+    routes = [route for part in (*own, functions, versions, limits) for route in part.routes(platform)]
+    others = Starlette(routes=routes, exception_handlers={PlatformError: on_platform_error})
+    invoke = InvokeRoute(others, platform)
+    checked = HostCheck(Guard(invoke, access), hosts)
+    return checked, ShortWay(checked, access, invoke)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from kasoku.gateway.archive import unpack
 from kasoku.home import Home
 from kasoku.node.errors import PlatformError
 from kasoku.node.launch import TASK_ROOT
-from kasoku.node.layers import LayerSource
+from kasoku.node.layers import Base, LayerSource
 from kasoku.registry.model import FunctionVersion
 from kasoku.sdk.errors import OptionError
 from kasoku.sdk.options import FunctionOptions, check_name, parse_options
@@ -33,10 +34,15 @@ class Code:
         text = value.get("zip") if isinstance(value, dict) else None
         if not isinstance(text, str):
             raise PlatformError("InvalidParameterValueException", 'code must be {"zip": BASE64}')
+        return cls.from_base64(text, "code.zip")
+
+    @classmethod
+    def from_base64(cls, text: str, where: str) -> "Code":
+        """From base64. Raises PlatformError (400)."""
         try:
             return cls(base64.b64decode(text, validate=True))
         except (binascii.Error, ValueError):
-            raise PlatformError("InvalidParameterValueException", "code.zip is not base64") from None
+            raise PlatformError("InvalidParameterValueException", f"{where} is not base64") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,11 @@ class Deployer:
         except OptionError as error:
             raise PlatformError("InvalidParameterValueException", str(error)) from None
 
+    async def rebuild(self, plan: Plan, previous: FunctionVersion) -> FunctionVersion:
+        """The code of an existing version under another description."""
+        base = await asyncio.to_thread(self._layers.base, plan.options.image, plan.options.requirements)
+        return _version(plan, base, previous.layers[-1], previous.code_sha256, previous.code_size)
+
     async def build(self, plan: Plan, code: Code) -> FunctionVersion:
         """Build what is missing, in a worker thread: downloads and compression must not hold up invocations."""
         return await asyncio.to_thread(self._build, plan, code)
@@ -77,12 +88,19 @@ class Deployer:
         with tempfile.TemporaryDirectory(prefix="code-", dir=self._home.run) as folder:
             unpack(code.zip, Path(folder))
             digest = self._layers.code(Path(folder), TASK_ROOT)
-        return FunctionVersion(
-            name=plan.name,
-            handler=plan.handler,
-            options=plan.options,
-            layers=(*base.layers, digest),
-            python=base.python,
-            package_paths=base.package_paths,
-            image_env=base.env,
-        )
+        sha256 = base64.b64encode(hashlib.sha256(code.zip).digest()).decode()
+        return _version(plan, base, digest, sha256, len(code.zip))
+
+
+def _version(plan: Plan, base: Base, code_layer: str, code_sha256: str, code_size: int) -> FunctionVersion:
+    return FunctionVersion(
+        name=plan.name,
+        handler=plan.handler,
+        options=plan.options,
+        layers=(*base.layers, code_layer),
+        python=base.python,
+        package_paths=base.package_paths,
+        image_env=base.env,
+        code_sha256=code_sha256,
+        code_size=code_size,
+    )

@@ -12,11 +12,17 @@ STATUS = {
     "AccessDeniedException": HTTPStatus.FORBIDDEN,
     "InvalidParameterValueException": HTTPStatus.BAD_REQUEST,
     "InvalidRequestContentException": HTTPStatus.BAD_REQUEST,
+    "IncompleteSignatureException": HTTPStatus.BAD_REQUEST,
+    "InvalidSignatureException": HTTPStatus.FORBIDDEN,
     "InvalidZipFileException": HTTPStatus.BAD_REQUEST,
+    "MissingAuthenticationTokenException": HTTPStatus.FORBIDDEN,
+    "PreconditionFailedException": HTTPStatus.PRECONDITION_FAILED,
     "RequestTooLargeException": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "ResourceConflictException": HTTPStatus.CONFLICT,
     "ResourceNotFoundException": HTTPStatus.NOT_FOUND,
     "ServiceException": HTTPStatus.INTERNAL_SERVER_ERROR,
     "TooManyRequestsException": HTTPStatus.TOO_MANY_REQUESTS,
+    "UnrecognizedClientException": HTTPStatus.FORBIDDEN,
 }
 
 Headers = list[tuple[bytes, bytes]]

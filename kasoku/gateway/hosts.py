@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from kasoku.gateway.errors import error_response
 from kasoku.node.errors import PlatformError
 
+MAX_REMEMBERED = 256
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -20,6 +21,7 @@ class HostCheck:
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self._app = app
         self._hosts = frozenset(h.lower() for h in (*LOOPBACK, *hosts))
+        self._good: set[tuple[bytes | None, bytes | None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (problem := self._problem(scope)):
@@ -31,17 +33,29 @@ class HostCheck:
             return
         await self._app(scope, receive, send)
 
+    def check(self, scope: Scope) -> None:
+        """Raise PlatformError (403) for a request that is not for this gateway."""
+        if problem := self._problem(scope):
+            raise PlatformError("AccessDeniedException", problem)
+
     def _problem(self, scope: Scope) -> str | None:
-        host = origin = None
+        raw_host = raw_origin = None
         for name, value in scope["headers"]:
             if name == b"host":
-                host = value.decode("latin-1")
+                raw_host = value
             elif name == b"origin":
-                origin = value.decode("latin-1")
+                raw_origin = value
+        if (raw_host, raw_origin) in self._good:
+            return None
+        host = None if raw_host is None else raw_host.decode("latin-1")
+        origin = None if raw_origin is None else raw_origin.decode("latin-1")
         if host is None or _name(f"//{host}") not in self._hosts:
             return f"this gateway is not called {host!r}; start it with --allow-host to add a name"
         if origin is not None and _name(origin) not in self._hosts:
             return f"requests from pages of {origin!r} are not accepted"
+        # Parsing costs more than all else here, and clients say the same thing each time.
+        if len(self._good) < MAX_REMEMBERED:
+            self._good.add((raw_host, raw_origin))
         return None
 
 

@@ -1,5 +1,6 @@
 """Kasoku's own routes, `/v1/...`: JSON in, JSON out, errors as in `errors`."""
 
+import base64
 import json
 import time
 from typing import Any
@@ -15,11 +16,14 @@ from kasoku.gateway.invoke import check_payload
 from kasoku.gateway.names import parse_name
 from kasoku.gateway.platform import Platform, new_request_id
 from kasoku.node.errors import FunctionFailed, PlatformError
-from kasoku.node.outcome import Invocation
 from kasoku.node.runner import MAX_PAYLOAD
-from kasoku.registry.model import FunctionVersion
+from kasoku.registry.model import FunctionVersion, Record, Resolved
+from kasoku.sdk.remote import DETAIL_HEADER
+from kasoku.sdk.wire import CONTENT_TYPE
 
 MAX_LOG_BYTES = 1 << 20
+MAX_HEADER_LOG = 4096
+"""Characters of log in an answer whose envelope is a header, as an answer of frames has it."""
 
 
 def routes(platform: Platform) -> list[Route]:
@@ -46,11 +50,10 @@ class _Api:
         return JSONResponse({"status": "ok"})
 
     async def list_functions(self, _: Request) -> Response:
-        listed = self._platform.registry.list()
-        return JSONResponse([{**_describe(d.function), "deployed_at": d.deployed_at} for d in listed])
+        return JSONResponse([describe_record(record) for record in self._platform.catalog.records()])
 
     async def get_function(self, request: Request) -> Response:
-        return JSONResponse(_describe(self._function(request)))
+        return JSONResponse(_describe(self._resolve(request).function))
 
     async def deploy(self, request: Request) -> Response:
         body = await _body(request, MAX_UPLOAD, "DeployFunction")
@@ -63,51 +66,61 @@ class _Api:
             raise PlatformError("InvalidParameterValueException", "a deployment has the keys handler, code and options")
         name = request.path_params["name"]
         code = Code.from_json(sent.get("code"))
-        function = await self._platform.deploy(name, sent["handler"], sent.get("options", {}), code)
-        return JSONResponse(_describe(function))
+        record = await self._platform.deploy(name, sent["handler"], sent.get("options", {}), code)
+        return JSONResponse(describe_record(record))
 
     async def remove(self, request: Request) -> Response:
-        self._platform.remove(self._function(request).name)
+        self._platform.remove(self._resolve(request).function.name)
         return Response(status_code=204)
 
     async def invoke(self, request: Request) -> Response:
-        payload = check_payload(await _body(request, MAX_PAYLOAD, "InvokeFunction"))
-        function = self._function(request)
+        payload = await _body(request, MAX_PAYLOAD, "InvokeFunction")
+        frames = request.headers.get("content-type") == CONTENT_TYPE
+        if not frames:
+            check_payload(payload)
+        resolved = self._resolve(request)
         request_id = new_request_id()
         try:
-            served = await self._platform.controller.invoke(function, Invocation(request_id, payload))
+            served = await self._platform.invoke(resolved, request_id, payload, frames=frames)
         except FunctionFailed as error:
             log = error.log.decode(errors="backslashreplace")
             return JSONResponse({"request_id": request_id, "error": error.failure.to_json(), "log": log})
-        head = json.dumps(_envelope(request_id, served)).encode()
+        envelope = _envelope(request_id, served)
+        if served.outcome.frames:
+            envelope["log"] = envelope["log"][-MAX_HEADER_LOG:]
+            detail = base64.b64encode(json.dumps(envelope).encode()).decode()
+            return Response(served.outcome.payload, media_type=CONTENT_TYPE, headers={DETAIL_HEADER: detail})
+        head = json.dumps(envelope).encode()
         if served.outcome.failure is None:
             # The result is JSON text already (checked): it is put in as it came.
             head = head[:-1] + b', "result": ' + served.outcome.payload + b"}"
         return Response(head, media_type="application/json")
 
     async def logs(self, request: Request) -> Response:
-        name = self._function(request).name
+        name = self._resolve(request).function.name
         try:
             limit = min(MAX_LOG_BYTES, max(0, int(request.query_params.get("bytes", "65536"))))
         except ValueError:
             raise PlatformError("InvalidParameterValueException", "bytes must be a whole number") from None
-        text = self._platform.node.log(name).read(limit)
-        return Response(text, media_type="text/plain; charset=utf-8", headers={"x-content-type-options": "nosniff"})
+        log = self._platform.node.log(name)
+        if after := request.query_params.get("after"):
+            text, position = log.read_after(after, MAX_LOG_BYTES)
+        else:
+            position = log.position
+            text = log.read(limit)
+        headers = {"x-content-type-options": "nosniff", "x-kasoku-position": position}
+        return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
 
     async def instances(self, _: Request) -> Response:
-        return JSONResponse([_describe_member(m) for m in self._platform.controller.members()])
+        return JSONResponse([describe_member(m) for m in self._platform.controller.members()])
 
     async def devices(self, _: Request) -> Response:
-        leases = self._platform.controller.leases
-        listed: list[dict[str, Any]] = []
-        for device in self._platform.node.listed:
-            lease = leases.leases.get(str(device["id"]))
-            waiting = sum(1 for r in leases.queue if leases.devices[str(device["id"])].matches(r.selector))
-            listed.append({**device, "held_by": lease.owner if lease else None, "waiting": waiting})
+        listed = [describe_device(self._platform, device) for device in self._platform.node.listed]
         return JSONResponse({"devices": listed, "error": self._platform.node.device_error or None})
 
-    def _function(self, request: Request) -> FunctionVersion:
-        return self._platform.function(*parse_name(request.path_params["name"], request.query_params.get("qualifier")))
+    def _resolve(self, request: Request) -> Resolved:
+        name, qualifier = parse_name(request.path_params["name"], request.query_params.get("qualifier"))
+        return self._platform.catalog.resolve(name, qualifier)
 
 
 async def _body(request: Request, limit: int, what: str) -> bytes:
@@ -148,7 +161,28 @@ def _describe(function: FunctionVersion) -> dict[str, Any]:
     }
 
 
-def _describe_member(member: Any) -> dict[str, Any]:
+def describe_device(platform: Platform, device: dict[str, object]) -> dict[str, Any]:
+    """A device, who holds it and how many could use it."""
+    leases, id = platform.controller.leases, str(device["id"])
+    lease = leases.leases.get(id)
+    waiting = sum(1 for r in leases.queue if leases.devices[id].matches(r.selector))
+    return {**device, "held_by": lease.owner if lease else None, "waiting": waiting}
+
+
+def describe_record(record: Record) -> dict[str, Any]:
+    """A function with what leads to it."""
+    return {
+        **_describe(record.latest),
+        "description": record.description,
+        "deployed_at": record.deployed_at,
+        "published": {str(p.number): p.function.version for p in record.published.values()},
+        "aliases": {a.alias: {"version": a.target, "weights": dict(a.weights)} for a in record.aliases.values()},
+        "concurrency": record.concurrency,
+    }
+
+
+def describe_member(member: Any) -> dict[str, Any]:
+    """An instance."""
     instance = member.instance
     return {
         "id": member.id,

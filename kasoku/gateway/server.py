@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import fcntl
+import gc
+import ipaddress
 import json
 import os
 import resource
@@ -11,20 +13,25 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import uvicorn
 
+from kasoku.gateway.access import Access
 from kasoku.gateway.app import make_app
-from kasoku.gateway.platform import Platform
+from kasoku.gateway.platform import Platform, Settings, secret_values
+from kasoku.gateway.protocol import make_protocol
 from kasoku.home import Home
 from kasoku.node.agent import NodeAgent
 from kasoku.node.layers import LayerSource
 from kasoku.node.native import Native
 from kasoku.node.site import Site
+from kasoku.registry.secrets import SecretStore
+from kasoku.registry.store import Registry
 from kasoku.sdk.errors import KasokuError
 
-DRAIN_SECONDS = 5.0
-"""How long running requests may take to finish once the server has been told to stop."""
+GC_THRESHOLD = 20_000
+"""Objects made before the collector looks at the young ones: some hundred requests' worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,20 @@ class ServerOptions:
     native: Native = field(default_factory=Native)
     memory_mib: int | None = None
     snapshots: bool = True
+    drain_seconds: float = 5.0
+    """How long running requests and calls may take to finish once the server has been told to stop."""
+    device_hour_price: float = 1.0
+    keep_results_hours: float = 24.0
+    max_async_running: int = 128
+    require_keys: bool = False
+    """Ask for keys even on the loopback interface and while none was made."""
+    region: str | None = None
+    """The region that signatures must name; None: any."""
+
+    @property
+    def settings(self) -> Settings:
+        """What the platform itself wants to know."""
+        return Settings(self.device_hour_price, self.keep_results_hours * 3600, self.max_async_running)
 
 
 async def serve(options: ServerOptions, layers: LayerSource, ready: Callable[[str, Platform], None]) -> None:
@@ -46,8 +67,12 @@ async def serve(options: ServerOptions, layers: LayerSource, ready: Callable[[st
     home = options.home.make()
     _allow_descriptors()
     with _lock(home), _listen(options.host, options.port) as listener:
-        node = NodeAgent(Site(home, options.native, layers.path), options.memory_mib, options.snapshots)
-        platform = await Platform.start(node, layers)
+        registry = Registry(home.state_db)
+        secrets = SecretStore(registry)
+        site = Site(home, options.native, layers.path, partial(secret_values, secrets))
+        platform = await Platform.start(
+            NodeAgent(site, options.memory_mib, options.snapshots), registry, secrets, layers, options.settings
+        )
         try:
             await _run(platform, options, listener, ready)
         finally:
@@ -60,16 +85,18 @@ class _Server(uvicorn.Server):
     """Uvicorn, but for its end: it raises a signal again once it has stopped serving, which would end the process with
     instances running; and it cancels requests that take too long, whose callers would not be told why."""
 
-    def __init__(self, config: uvicorn.Config, platform: Platform) -> None:
+    def __init__(self, config: uvicorn.Config, platform: Platform, drain_seconds: float) -> None:
         super().__init__(config)
         self._platform = platform
+        self._drain_seconds = drain_seconds
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        deadline = time.monotonic() + DRAIN_SECONDS
+        deadline = time.monotonic() + self._drain_seconds
         while self.server_state.tasks and not self.force_exit and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
+        await self._platform.calls.dispatcher.drain(0.0 if self.force_exit else deadline)
         # What still runs ends with its instance; its caller gets an error that says so.
         await self._platform.controller.close()
         await super().shutdown(sockets)
@@ -94,18 +121,34 @@ class _Server(uvicorn.Server):
 async def _run(
     platform: Platform, options: ServerOptions, listener: socket.socket, ready: Callable[[str, Platform], None]
 ) -> None:
-    app = make_app(platform, options.allow_hosts)
+    host, port = listener.getsockname()[:2]
+    address = ipaddress.ip_address(host)
+    always = options.require_keys or not address.is_loopback
+    access = Access(platform.keys.secrets, always=always, region=options.region)
+    app, way = make_app(platform, access, (*options.allow_hosts, host))
     config = uvicorn.Config(
-        app, lifespan="off", access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=2
+        app,
+        http=make_protocol(way),
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
     )
-    server = _Server(config, platform)
+    server = _Server(config, platform, options.drain_seconds)
     serving = asyncio.create_task(server.serve([listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
+    # What exists by now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
     if not serving.done():
-        host, port = listener.getsockname()[:2]
+        if address.is_unspecified:  # all of them: this machine's own commands take the nearest
+            host = "127.0.0.1" if address.version == 4 else "::1"
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        _write_address(options.home, url)
+        _write_address(options.home, url, access.local_token)
         ready(url, platform)
     await serving
 
@@ -141,7 +184,10 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _write_address(home: Home, url: str) -> None:
+def _write_address(home: Home, url: str, token: str) -> None:
     temporary = home.gateway_file.with_suffix(".new")
-    temporary.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump({"url": url, "pid": os.getpid(), "token": token}, file)
     temporary.replace(home.gateway_file)

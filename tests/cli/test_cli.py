@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Server
+from tests.conftest import ROOT, Server, share_layers
 
 SOURCE = '''
 import helper
@@ -130,3 +130,31 @@ def test_remote_is_an_http_call(twin: Server, project: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True, timeout=60
     )
     assert answer.stdout.endswith("8 10\n")
+
+
+@pytest.mark.skipif(not os.access("/dev/kvm", os.W_OK), reason="needs KVM")
+def test_run_needs_no_server(tmp_path: Path) -> None:
+    file = tmp_path / "solo.py"
+    file.write_text(
+        "import kasoku\napp = kasoku.App('solo')\n\n"
+        "@app.function(memory=128)\ndef add(a, b='x'):\n    print('said')\n    return [a, b]\n\n"
+        "@app.function(memory=128)\ndef fail():\n    raise ValueError('no')\n"
+    )
+    home = share_layers(tmp_path / "home")
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "kasoku.cli", "run", *arguments, "--home", str(home)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    done = run(f"{file}::add", "--arg", "a=[1]", "--arg", "b=text")
+    assert (done.returncode, json.loads(done.stdout)) == (0, [[1], "text"]) and "said" in done.stderr
+    done = run(f"{file}::fail")
+    assert done.returncode == 1 and "ValueError: no" in done.stderr and "solo.py" in done.stderr
+    for arguments, reason in (
+        ([f"{file}::absent"], "declares no function 'absent'"),
+        ([str(file)], "write FILE.py::FUNCTION"),
+        ([f"{file}::add", "--arg", "x"], "write NAME=VALUE"),
+        ([f"{file}::add", "--event", "{"], "not JSON"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 1 and reason in done.stderr

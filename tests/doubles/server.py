@@ -1,4 +1,4 @@
-"""`kasoku up` with twins of virtual machine, broker and image store: `server.py HOME NATIVE_DIR`."""
+"""`kasoku up` with twins of virtual machine, broker and image store: `server.py HOME NATIVE_DIR [HOST]`."""
 
 import asyncio
 import hashlib
@@ -54,7 +54,9 @@ def main() -> None:
         print(url, flush=True)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(ServerOptions(home, native=Native(Path(sys.argv[2])), snapshots=False), Layers(home), ready))
+        host = sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1"
+        options = ServerOptions(home, host, native=Native(Path(sys.argv[2])), snapshots=False)
+        runner.run(serve(options, Layers(home), ready))
 
 
 if __name__ == "__main__":

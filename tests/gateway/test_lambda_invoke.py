@@ -5,12 +5,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from tests.conftest import Server
+from tests.gateway.lambda_client import code, make_client
 
 SOURCE = """
 import sys
@@ -43,26 +41,10 @@ def client(twin: Server) -> Any:
     return make_client(twin.url)
 
 
-def make_client(url: str) -> Any:
-    return boto3.client(
-        "lambda",
-        endpoint_url=url,
-        region_name="local",
-        aws_access_key_id="any",
-        aws_secret_access_key="any",
-        config=Config(retries={"max_attempts": 1}),
-    )
-
-
 @pytest.fixture(autouse=True)
 def _no_profile(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     yield
-
-
-def code(caught: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
-    response = caught.value.response
-    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def test_request_and_response(client: Any) -> None:
@@ -136,8 +118,8 @@ def test_a_payload_that_is_not_json(client: Any, payload: bytes) -> None:
 
 def test_invocation_types(client: Any) -> None:
     assert client.invoke(FunctionName="echo", InvocationType="DryRun")["StatusCode"] == 204
-    with pytest.raises(client.exceptions.InvalidParameterValueException, match="'Event' is not served"):
-        client.invoke(FunctionName="echo", InvocationType="Event")
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match="'Odd' is unknown"):
+        client.invoke(FunctionName="echo", InvocationType="Odd")
 
 
 @pytest.mark.parametrize("context", ["%%%", "e30", base64.b64encode(b"[1]").decode()])

@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import socket
 import zipfile
 from base64 import b64encode
 from collections.abc import Callable
@@ -198,3 +199,27 @@ def test_functions_are_there_after_a_restart(twin_binaries: Path, tmp_path: Path
         assert second.call("kept", [2]).result == [2]
     finally:
         second.stop()
+
+
+def test_a_request_that_comes_too_slowly_is_cut_off(twin: Server) -> None:
+    parts = urlsplit(twin.url)
+    with (
+        socket.create_connection((parts.hostname, parts.port), timeout=60) as silent,
+        socket.create_connection((parts.hostname, parts.port), timeout=60) as slow,
+    ):
+        slow.sendall(b"GET /v1/health HTTP/1.1\r\nHost:")
+        assert raw(twin, "GET", "/v1/health")[0] == 200, "others are served meanwhile"
+        assert slow.recv(1) == silent.recv(1) == b""
+
+
+def test_requests_that_are_sent_ahead_are_answered_in_order(twin: Server) -> None:
+    twin.deploy("order", "import time\ndef handler(event, context):\n    time.sleep(event)\n    return event\n")
+    parts = urlsplit(twin.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
+        for body in (b"0.2", b"0.1", b"0"):
+            head = "POST /2015-03-31/functions/order/invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+            connection.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body)
+        connection.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in answers.split(b"HTTP/1.1 200 OK")[1:]]
+    assert bodies == [b"0.2", b"0.1", b"0", b'{"status":"ok"}']

@@ -1,0 +1,161 @@
+"""Native routes of asynchronous calls and schedules."""
+
+import json
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from kasoku.gateway.awslambda.request import invalid, read_object
+from kasoku.gateway.body import ClientGone, read_body
+from kasoku.gateway.calls import MAX_EVENT
+from kasoku.gateway.invoke import check_idempotency_key, check_payload
+from kasoku.gateway.names import parse_name
+from kasoku.gateway.platform import Platform, new_request_id
+from kasoku.node.errors import PlatformError
+from kasoku.queue.model import Call, CallState
+from kasoku.queue.schedule import Schedule, ScheduleError
+from kasoku.queue.store import QueueStore
+from kasoku.queue.writer import StoreFailed
+from kasoku.sdk.errors import OptionError
+from kasoku.sdk.options import check_name
+
+MAX_WAIT_SECONDS = 60.0
+MAX_DELAY_SECONDS = 366 * 86400.0
+MAX_LISTED = 1000
+
+
+def routes(platform: Platform) -> list[Route]:
+    """The routes, bound to a platform."""
+    api = _Queue(platform)
+    return [
+        Route("/v1/functions/{name}:spawn", api.spawn, methods=["POST"]),
+        Route("/v1/calls", api.list),
+        Route("/v1/calls/{id}", api.get),
+        Route("/v1/calls/{id}", api.cancel, methods=["DELETE"]),
+        Route("/v1/schedules", api.list_schedules),
+        Route("/v1/schedules/{name}", api.put_schedule, methods=["PUT"]),
+        Route("/v1/schedules/{name}", api.remove_schedule, methods=["DELETE"]),
+    ]
+
+
+class _Queue:
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    async def spawn(self, request: Request) -> Response:
+        try:
+            payload = check_payload(await read_body(request.scope, request.receive, MAX_EVENT, "SpawnFunction"))
+        except ClientGone:
+            raise PlatformError("InvalidRequestContentException", "the client went away") from None
+        name, qualifier = parse_name(request.path_params["name"], request.query_params.get("qualifier"))
+        resolved = self._platform.catalog.resolve(name, qualifier)
+        id = await self._platform.calls.accept(
+            resolved,
+            qualifier,
+            payload,
+            id=new_request_id(),
+            idempotency_key=check_idempotency_key(request.headers.get("idempotency-key")),
+            delay_s=_seconds(request, "delay", MAX_DELAY_SECONDS),
+        )
+        return JSONResponse({"id": id}, 202)
+
+    async def get(self, request: Request) -> Response:
+        id = request.path_params["id"]
+        call = await self._platform.calls.dispatcher.get(id, _seconds(request, "wait", MAX_WAIT_SECONDS))
+        if call is None:
+            raise _no_call(id)
+        head = json.dumps(_describe(call)).encode()
+        if call.state is CallState.DONE:
+            # The result is JSON text already (checked): it is put in as it came.
+            head = head[:-1] + b', "result": ' + (call.result or b"null") + b"}"
+        return Response(head, media_type="application/json")
+
+    async def cancel(self, request: Request) -> Response:
+        id = request.path_params["id"]
+        if await self._platform.calls.dispatcher.get(id) is None:
+            raise _no_call(id)
+        return JSONResponse({"cancelled": await self._platform.calls.dispatcher.cancel(id)})
+
+    async def list(self, request: Request) -> Response:
+        query = request.query_params
+        state = query.get("state")
+        if state is not None and state not in list(CallState):
+            raise invalid(f"state must be one of {', '.join(CallState)}")
+        try:
+            limit = int(query.get("limit", "100"))
+        except ValueError:
+            raise invalid("limit must be a whole number") from None
+        limit = min(MAX_LISTED, max(0, limit))
+        calls = await self._platform.calls.writer.do(QueueStore.latest, query.get("function"), state, limit)
+        return JSONResponse([_describe(call) for call in calls])
+
+    async def list_schedules(self, _: Request) -> Response:
+        return JSONResponse([_describe_schedule(s) for s in await self._platform.calls.scheduler.listed()])
+
+    async def put_schedule(self, request: Request) -> Response:
+        members = await read_object(request, "PutSchedule")
+        target, qualifier = parse_name(members.required("function", str), members.take("qualifier", str))
+        expression = members.required("schedule", str)
+        timezone = members.take("timezone", str, "UTC")
+        payload = json.dumps(members.take("payload", object, {})).encode()
+        members.done()
+        self._platform.catalog.resolve(target, qualifier)
+        try:
+            name = check_name(request.path_params["name"])
+            made = await self._platform.calls.scheduler.put(name, target, qualifier, expression, timezone, payload)
+        except (OptionError, ScheduleError) as error:
+            raise invalid(str(error)) from None
+        except StoreFailed as error:
+            raise PlatformError("ServiceException", str(error)) from None
+        return JSONResponse(_describe_schedule(made))
+
+    async def remove_schedule(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if not await self._platform.calls.scheduler.remove(name):
+            raise PlatformError("ResourceNotFoundException", f"there is no schedule {name!r}")
+        return Response(status_code=204)
+
+
+def _seconds(request: Request, name: str, most: float) -> float:
+    try:
+        value = float(request.query_params.get(name, "0"))
+    except ValueError:
+        raise invalid(f"{name} must be a number of seconds") from None
+    if not 0 <= value <= most:
+        raise invalid(f"{name} must be between 0 and {most:g} seconds")
+    return value
+
+
+def _describe(call: Call) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "id": call.id,
+        "function": call.target,
+        "qualifier": call.qualifier,
+        "state": call.state,
+        "attempts": call.attempts,
+        "max_attempts": call.max_attempts,
+        "accepted_at": call.accepted_at,
+        "due_at": call.due_at,
+        "finished_at": call.finished_at,
+    }
+    if call.error:
+        described["error"] = json.loads(call.error)
+    return described
+
+
+def _describe_schedule(schedule: Schedule) -> dict[str, Any]:
+    return {
+        "name": schedule.name,
+        "function": schedule.target,
+        "qualifier": schedule.qualifier,
+        "schedule": schedule.expression,
+        "timezone": schedule.timezone,
+        "payload": json.loads(schedule.payload),
+        "next_at": schedule.next_at,
+    }
+
+
+def _no_call(id: str) -> PlatformError:
+    return PlatformError("ResourceNotFoundException", f"there is no call {id[:100]!r}, or it ended long ago")
