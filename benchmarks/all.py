@@ -7,7 +7,17 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-BENCHMARKS = ("boot", "start", "cpu", "syscalls", "opencl_overhead", "coldstart", "density")
+BENCHMARKS = (
+    "boot",
+    "start",
+    "cpu",
+    "syscalls",
+    "opencl_overhead",
+    "coldstart",
+    "density",
+    "gateway",
+    "autoscale",
+)
 
 
 def main() -> int:
