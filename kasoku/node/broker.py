@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import socket
-import time
 from pathlib import Path
 
 from kasoku.leases.model import Device, Lease
@@ -68,12 +66,11 @@ def as_device(listed: dict[str, object]) -> Device:
 class Broker:
     """A running `kasoku-broker serve`. It ends when the agent closes its control socket, or with the agent."""
 
-    def __init__(self, child: Child, control: socket.socket, stderr: Tail, reader: PipeReader, lock: Path) -> None:
+    def __init__(self, child: Child, control: socket.socket, stderr: Tail, reader: PipeReader) -> None:
         self._child = child
         self._control = control
         self._stderr = stderr
         self._reader = reader
-        self._lock = lock
         self.pid = child.pid
         self.exited = child.exited
 
@@ -103,8 +100,7 @@ class Broker:
             theirs.close()
             close_all([error_write])
         stderr = Tail(console)
-        lock = leases / f"{lease.device.id.replace(':', '-')}.lock"
-        broker = cls(child, ours, stderr, PipeReader(error_read, stderr), lock)
+        broker = cls(child, ours, stderr, PipeReader(error_read, stderr))
         # Its first act is to write the header of the session. Without one, a guest would think the session broken.
         while not broker.exited.done() and os.pread(memory.memory, _MAGIC_BYTES, 0) == bytes(_MAGIC_BYTES):
             await asyncio.sleep(0.001)
@@ -166,16 +162,4 @@ class Broker:
             self._control.shutdown(socket.SHUT_RDWR)
         self._control.close()
         await self._child.end(END_GRACE_SECONDS)
-        await self._released()
         self._reader.close()
-
-    async def _released(self) -> None:
-        """A broker that was killed leaves processes that hold the lock until the kernel has ended them, too."""
-        deadline = time.monotonic() + END_GRACE_SECONDS
-        with contextlib.suppress(FileNotFoundError), self._lock.open() as file:
-            while time.monotonic() < deadline:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return
-                except BlockingIOError:
-                    await asyncio.sleep(0.005)
