@@ -38,7 +38,7 @@ with open("/tmp/lines", "w+") as file:
     file.seek(4)
     started = time.monotonic()
     print("half", flush=True)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(big[:100_000])
     while time.monotonic() < started + 0.4:
         digest = hashlib.sha256(big[:100_000])
     print(digest.hexdigest())
