@@ -26,6 +26,8 @@ pub const MOUNT: u32 = 5;
 pub const ROOT_LAYER: u32 = 6;
 /// Print every system call on the console (no body).
 pub const STRACE: u32 = 7;
+/// Count where time goes and print it on the console at the end (no body).
+pub const STATS: u32 = 9;
 /// Real user id and group id of the program: two u32.
 pub const CREDENTIALS: u32 = 8;
 

@@ -7,7 +7,7 @@ use crate::mm::space::Space;
 use crate::process::{Credentials, Image, Limits, Process, exec};
 use crate::signal::Actions;
 use crate::sync::{Mutex, Once};
-use crate::{random, sched, time};
+use crate::{random, sched, stats, time};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -69,11 +69,16 @@ pub fn started_ns() -> u64 {
 
 /// The first program has ended, and with it the VM.
 pub fn end(status: u32) -> ! {
+    let lifetime_us = (time::monotonic_ns() - started_ns()) / 1000;
+    if let Some(report) = stats::report(lifetime_us, crate::syscall::name) {
+        crate::console::line(&report);
+    }
     hypercall::exit(status)
 }
 
 /// The boot vCPU's first Rust function.
 pub extern "C" fn boot(number: u64) -> ! {
+    let begin = time::ticks();
     // SAFETY: the VMM puts the structure there and maps it in the direct map.
     let info = unsafe { ((layout::DIRECT_MAP + layout::BOOT_INFO) as *const BootInfo).read() };
     assert!(info.magic == BOOT_MAGIC && info.abi_version == kasoku_abi::ABI_VERSION, "started by another VMM");
@@ -87,6 +92,7 @@ pub extern "C" fn boot(number: u64) -> ! {
     INFO.call_once(|| info);
     set_syscall_entry(number);
     start_program();
+    stats::add(stats::Kind::Start, time::ticks().wrapping_sub(begin));
     start_others(number);
     sched::rest_for_ever()
 }
@@ -126,6 +132,9 @@ fn start_program() {
     set_hostname(config.hostname.clone());
     if config.strace {
         crate::syscall::trace::enable();
+    }
+    if config.stats {
+        stats::enable();
     }
     let fs = crate::fs::setup::mount(info(), &config);
     let files = Arc::new(FileTable::new());

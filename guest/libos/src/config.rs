@@ -23,6 +23,7 @@ pub struct Config {
     /// Layers of the root, bottom first.
     pub root_layers: Vec<u32>,
     pub strace: bool,
+    pub stats: bool,
     pub uid: u32,
     pub gid: u32,
 }
@@ -49,6 +50,7 @@ pub fn parse(mut blob: &[u8]) -> Config {
             config::HOSTNAME => config.hostname = body.to_vec(),
             config::ROOT_LAYER => config.root_layers.push(word(0)),
             config::STRACE => config.strace = true,
+            config::STATS => config.stats = true,
             config::CREDENTIALS => (config.uid, config.gid) = (word(0), word(1)),
             config::MOUNT => {
                 if let Ok((mount, path)) = Mount::read_from_prefix(body) {

@@ -29,6 +29,7 @@ pub mod sched;
 pub mod signal;
 #[cfg(target_os = "none")]
 pub mod snapshot;
+pub mod stats;
 #[cfg(target_os = "none")]
 mod symbols;
 pub mod sync;

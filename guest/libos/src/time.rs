@@ -39,17 +39,21 @@ pub fn set_clocks(tsc: u64, monotonic_ns: u64, realtime_ns: u64, tsc_hz: u64) {
 }
 
 #[cfg(target_os = "none")]
-fn ticks() -> u64 {
+pub fn ticks() -> u64 {
     crate::arch::cpu::tsc()
 }
 
 #[cfg(not(target_os = "none"))]
-fn ticks() -> u64 {
+pub fn ticks() -> u64 {
     0
 }
 
 fn since_base_ns() -> u64 {
-    let ticks = ticks().saturating_sub(BASE.tsc.load(Ordering::Relaxed));
+    ticks_to_ns(ticks().saturating_sub(BASE.tsc.load(Ordering::Relaxed)))
+}
+
+/// How long so many ticks of the TSC take.
+pub fn ticks_to_ns(ticks: u64) -> u64 {
     ((u128::from(ticks) * u128::from(BASE.ns_per_tick.load(Ordering::Relaxed))) >> 32) as u64
 }
 

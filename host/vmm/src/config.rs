@@ -1,6 +1,6 @@
 //! The configuration blob: what the guest runs, written as `kasoku_abi::config` defines it.
 use kasoku_abi::config::{
-    ARG, CREDENTIALS, CWD, ENV, HOSTNAME, MOUNT, MOUNT_READ_ONLY, Mount, ROOT_LAYER, RecordHeader, STRACE,
+    ARG, CREDENTIALS, CWD, ENV, HOSTNAME, MOUNT, MOUNT_READ_ONLY, Mount, ROOT_LAYER, RecordHeader, STATS, STRACE,
 };
 use zerocopy::IntoBytes;
 
@@ -27,6 +27,7 @@ pub struct Program {
     /// Layers of the root, bottom first.
     pub root_layers: u32,
     pub strace: bool,
+    pub stats: bool,
     /// User and group id.
     pub credentials: (u32, u32),
 }
@@ -79,6 +80,9 @@ pub fn encode(program: &Program) -> Result<Vec<u8>, ConfigError> {
     if program.strace {
         record(&mut blob, STRACE, &[]);
     }
+    if program.stats {
+        record(&mut blob, STATS, &[]);
+    }
     let (uid, gid) = program.credentials;
     record(&mut blob, CREDENTIALS, &[[uid, gid].as_bytes()]);
     if blob.len() > MAX_BLOB {
@@ -120,6 +124,7 @@ mod tests {
             mounts: vec![MountPoint { region: 1, root: 2, path: "/data".into(), read_only: true }],
             root_layers: 2,
             strace: true,
+            stats: true,
             credentials: (3, 4),
         }
     }
@@ -148,6 +153,7 @@ mod tests {
             (ROOT_LAYER, vec![0; 4]),
             (ROOT_LAYER, vec![1, 0, 0, 0]),
             (STRACE, vec![]),
+            (STATS, vec![]),
             (CREDENTIALS, vec![3, 0, 0, 0, 4, 0, 0, 0]),
         ];
         assert_eq!(records, expected);

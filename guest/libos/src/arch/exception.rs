@@ -4,6 +4,7 @@ use super::{cpu, entry};
 use crate::mm::space::{Denied, Touch};
 use crate::sched;
 use crate::signal::{self, SigInfo};
+use crate::stats::{self, Kind};
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general::*;
 
@@ -37,7 +38,7 @@ pub extern "C" fn enter(regs: &mut Regs, vector: u64) {
         return;
     }
     if regs.in_libos() {
-        if vector == 14 && copy_fault(regs) {
+        if vector == 14 && stats::timed(Kind::CopyFault, || copy_fault(regs)) {
             return;
         }
         crate::dump::library_os(regs, vector);
@@ -46,7 +47,7 @@ pub extern "C" fn enter(regs: &mut Regs, vector: u64) {
     // SAFETY: this vCPU's own word.
     let address = unsafe { (*cpu::local()).fault_address };
     if vector == 14 {
-        match page_fault(address, regs.origin) {
+        match stats::timed(Kind::Fault, || page_fault(address, regs.origin)) {
             Ok(()) => return crate::syscall::before_return(regs, None),
             Err(denied) => {
                 remember(vector, regs.origin);

@@ -3,6 +3,7 @@
 //! Each costs about 7 us on software KVM (an instruction at ring 0 is emulated there): edits of page tables are batched
 //! and flushed once.
 use super::cpu;
+use crate::stats::{self, Kind};
 use core::arch::asm;
 use kasoku_abi::Gpa;
 
@@ -30,11 +31,11 @@ pub fn root() -> Gpa {
 /// Forgets all cached translations of this vCPU.
 pub fn flush_all() {
     // SAFETY: the same root again.
-    unsafe { load_root(root()) };
+    stats::timed(Kind::Flush, || unsafe { load_root(root()) });
 }
 
 /// Forgets the cached translation of one page.
 pub fn flush_page(address: u64) {
     // SAFETY: `invlpg` has no effect on memory.
-    unsafe { asm!("int3", in("eax") OP_INVALIDATE, in("rdi") address, options(nostack)) };
+    stats::timed(Kind::Flush, || unsafe { asm!("int3", in("eax") OP_INVALIDATE, in("rdi") address, options(nostack)) });
 }

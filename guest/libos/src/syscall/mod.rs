@@ -77,7 +77,7 @@ mod xattr;
 pub use system::{RELEASE, VERSION};
 
 #[cfg(target_os = "none")]
-pub use entry::{Context, Handler, before_return, enter};
+pub use entry::{Context, Handler, before_return, enter, name};
 
 #[cfg(target_os = "none")]
 mod entry {
@@ -88,6 +88,7 @@ mod entry {
     use crate::process::{Process, exit};
     use crate::sched::{self, thread::Thread};
     use crate::signal;
+    use crate::stats::{self, Kind};
     use crate::sync::Mutex;
     use alloc::sync::Arc;
     use core::cell::Cell;
@@ -141,10 +142,11 @@ mod entry {
         let cell = Cell::from_mut(regs);
         let context = Context { thread, process: &thread.process, regs: cell, replaced: Cell::new(false) };
         let call = trace::begin(number, &args);
-        let result = match dispatch::find(number) {
+        let kind = if trapped != 0 { Kind::Trap } else { Kind::Call };
+        let result = stats::timed_call(kind, number, || match dispatch::find(number) {
             Some(handler) => handler(&context, &args),
             None => dispatch::absent(number),
-        };
+        });
         trace::end(call, &result);
         let mut interrupted = None;
         let replaced = context.replaced.get();
@@ -159,6 +161,11 @@ mod entry {
         }
         before_return(regs, interrupted);
         u32::from(replaced)
+    }
+
+    /// What a number is called.
+    pub fn name(number: u64) -> &'static str {
+        dispatch::entry(number).map_or("unknown", |entry| entry.name)
     }
 
     /// What is due before a thread goes back to its program: events of the host, its own end, signals. The last thing that is

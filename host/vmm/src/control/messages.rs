@@ -214,6 +214,7 @@ impl Boot {
             mounts: self.mounts.into_iter().map(MountPoint::from).collect(),
             root_layers: parts.layers.len() as u32,
             strace: self.strace,
+            stats: false,
             credentials: (0, 0),
         };
         Ok(Specification {

@@ -21,6 +21,7 @@ Without --image the program sees this machine's system directories, read-only; w
   -w, --workdir DIR        working directory in the guest
   --timeout SECONDS        kill the guest after this time, exit code 124
   --strace                 print every system call on standard error
+  --stats                  print what the library OS did, and how long that took, on standard error, as JSON
   --timings                print where the time went on standard error, as JSON
   --home DIR               Kasoku's state directory (default $KASOKU_HOME or ~/.local/share/kasoku)
   --native-dir DIR         where the library OS and the helper programs are
@@ -47,6 +48,7 @@ pub struct Options {
     pub workdir: Option<String>,
     pub timeout: Option<Duration>,
     pub strace: bool,
+    pub stats: bool,
     pub timings: bool,
     pub home: Option<PathBuf>,
     pub native_dir: Option<PathBuf>,
@@ -67,6 +69,7 @@ impl Default for Options {
             workdir: None,
             timeout: None,
             strace: false,
+            stats: false,
             timings: false,
             home: None,
             native_dir: None,
@@ -103,6 +106,7 @@ pub fn parse(
             Short('w') | Long("workdir") => options.workdir = Some(parser.value()?.string()?),
             Long("timeout") => options.timeout = Some(seconds(parser.value()?.parse()?)?),
             Long("strace") => options.strace = true,
+            Long("stats") => options.stats = true,
             Long("timings") => options.timings = true,
             Long("home") => options.home = Some(parser.value()?.into()),
             Long("native-dir") => options.native_dir = Some(parser.value()?.into()),
