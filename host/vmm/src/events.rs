@@ -35,6 +35,7 @@ impl Events {
             queue = self.drained.wait(queue).expect("no panic holds this lock");
         }
         queue.push_back(event);
+        drop(queue);
         // A full counter is readable, which is all that matters.
         let _ = rustix::io::write(&self.ready, &1u64.to_ne_bytes());
     }

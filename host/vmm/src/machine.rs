@@ -125,7 +125,8 @@ impl Machine {
         let handles = processors.iter().map(|cpu| CpuHandle::new(cpu.kicker())).collect::<Result<Vec<_>, _>>();
         let handles = handles.map_err(|errno| Error::Thread(errno.into()))?;
         let guest = Guest::new(memory, header, channels, regions, clock, spec.watcher, handles);
-        let beginnings = (0..spec.cpus).map(|index| Beginning::First(start(&header, index, root)));
+        let first = |index| CpuStart { stack: if index == 0 { boot_stack } else { 0 }, ..start(&header, index, root) };
+        let beginnings = (0..spec.cpus).map(|index| Beginning::First(first(index)));
         let beginnings = processors.into_iter().zip(beginnings).collect();
         Self::assemble(guest, host, beginnings, vec![(0, boot_stack)], jails, false)
     }
@@ -318,16 +319,25 @@ fn build(
     Ok((0..cpus).map(|index| tender.create_cpu(index)).collect::<Result<_, _>>()?)
 }
 
-/// A processor's thread: sets it up, locks itself in, runs it, reports how the guest ended.
+/// A processor's thread: sets it up, locks itself in, runs it, reports how the guest ended. The boot processor, whose stack
+/// is known, is ready to go before it is told to.
 fn run_processor(guest: &Guest, index: usize, cpu: &mut dyn Cpu, beginning: Beginning, jail: &Filter) {
-    let Some(stack) = guest.wait_for_start(index) else { return guest.watcher.ended(Outcome::Stopped) };
+    let is_ready = matches!(&beginning, Beginning::First(start) if start.stack != 0);
+    let mut started = None;
+    if !is_ready {
+        started = guest.wait_for_start(index);
+        if started.is_none() {
+            return guest.watcher.ended(Outcome::Stopped);
+        }
+    }
     let begun = cpu.attach().and_then(|()| match beginning {
-        Beginning::First(start) => cpu.set_start(&CpuStart { stack, ..start }),
+        Beginning::First(start) => cpu.set_start(&CpuStart { stack: started.unwrap_or(start.stack), ..start }),
         Beginning::Saved(saved) => cpu.restore(&saved),
     });
     match begun {
         Ok(()) => enter_jail(guest, jail, |guest| {
-            let outcome = run_guest(guest, index, cpu);
+            let may_run = !is_ready || guest.wait_for_start(index).is_some();
+            let outcome = if may_run { run_guest(guest, index, cpu) } else { Outcome::Stopped };
             guest.parking.end();
             guest.watcher.ended(outcome);
         }),
