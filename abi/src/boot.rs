@@ -86,8 +86,10 @@ pub struct BootInfo {
     pub cpu_count: u32,
     /// Bytes of RAM, from guest-physical 0.
     pub ram_len: u64,
-    /// First free byte of RAM, page aligned: everything below is in use.
+    /// First free byte of RAM, page aligned: everything below is in use, but for what `tables` names.
     pub free: Gpa,
+    /// First free byte for page tables, page aligned, up to `layout::TABLES_END`.
+    pub tables: Gpa,
     /// Guest-virtual top of the boot stack (in the direct map, 64 KiB).
     pub boot_stack: u64,
     /// Root of the initial page tables.
@@ -111,4 +113,4 @@ pub struct BootInfo {
     pub terminal: u32,
     pub reserved: u32,
 }
-assert_layout!(BootInfo, size 1064, align 8);
+assert_layout!(BootInfo, size 1072, align 8);

@@ -6,8 +6,9 @@
 //! 0                    page 0, never mapped
 //! BOOT_INFO            boot::BootInfo
 //! CPU_AREA + n * CPU_AREA_STRIDE   one area per vCPU (offsets CPU_* below)
+//! TABLES               page tables, the initial ones first
 //! LIBOS_IMAGE          the library OS, loaded by its ELF program headers relative to LIBOS_BASE
-//! ... BootInfo.free    configuration blob and initial page tables end here; free RAM begins
+//! ... BootInfo.free    configuration blob and boot stack end here; free RAM begins
 //! LAYERS               read-only image layers, each on a 2 MiB boundary
 //! REGIONS              memory shared with companion processes (accelerator sessions, file-system windows)
 //! ```
@@ -49,6 +50,11 @@ pub const TSS_LIMIT: u64 = 0x2068;
 /// Offset of the I/O bitmap in the TSS.
 pub const TSS_IO_BITMAP: u64 = 0x68;
 
+/// Guest-physical address of the first page tables. They share a large page with nothing that wants to be mapped as one:
+/// KVM maps a range in small pages that holds a page table.
+pub const TABLES: u64 = CPU_AREA + MAX_CPUS * CPU_AREA_STRIDE;
+/// End of the room for them; later ones lie anywhere in RAM.
+pub const TABLES_END: u64 = LIBOS_IMAGE;
 /// Guest-physical address at which the library OS's image begins.
 pub const LIBOS_IMAGE: u64 = 0x20_0000;
 /// Guest-physical address of the first image layer.

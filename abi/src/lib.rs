@@ -16,7 +16,7 @@ pub mod layout;
 pub mod snapshot;
 
 /// Version of everything in this crate; the VMM refuses a library OS that was built against another.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// A guest-physical address. The host cannot dereference it: only the VMM's checked memory functions turn it, together
 /// with a length, into bytes.

@@ -83,7 +83,9 @@ pub extern "C" fn boot(number: u64) -> ! {
     let info = unsafe { ((layout::DIRECT_MAP + layout::BOOT_INFO) as *const BootInfo).read() };
     assert!(info.magic == BOOT_MAGIC && info.abi_version == kasoku_abi::ABI_VERSION, "started by another VMM");
     // SAFETY: the VMM says what is free and maps all RAM in the direct map.
-    unsafe { frame::initialise(layout::DIRECT_MAP as usize, info.free, info.ram_len) };
+    unsafe {
+        frame::initialise(layout::DIRECT_MAP as usize, info.free, info.ram_len, info.tables..Gpa(layout::TABLES_END))
+    };
     cpu::initialise(number, info.root.0);
     descriptors::initialise(number);
     time::set_clocks(info.clock_tsc, info.clock_monotonic_ns, info.clock_realtime_ns, info.tsc_hz);

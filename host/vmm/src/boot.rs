@@ -8,7 +8,7 @@ use crate::page_tables::{Allocator, NO_EXECUTE, OutOfRam, PRESENT, PageTables, U
 use kasoku_abi::boot::{BOOT_MAGIC, BootInfo, Layer, MAX_CHANNELS, Region};
 use kasoku_abi::layout::{
     BOOT_INFO, CPU_AREA, CPU_AREA_STRIDE, CPU_AREA_VA, CPU_GDT, CPU_IST1_TOP, CPU_RSP0_TOP, CPU_STUBS, CPU_TSS,
-    DIRECT_MAP, LARGE_PAGE, LIBOS_BASE, LIBOS_IMAGE, PAGE, TSS_IO_BITMAP, TSS_LIMIT,
+    DIRECT_MAP, LARGE_PAGE, LIBOS_BASE, LIBOS_IMAGE, PAGE, TABLES, TABLES_END, TSS_IO_BITMAP, TSS_LIMIT,
 };
 use kasoku_abi::{ABI_VERSION, Gpa};
 use rustix::io::Errno;
@@ -64,13 +64,15 @@ pub fn prepare(memory: &GuestMemory, loaded: &Loaded, parts: &Parts<'_>) -> Resu
     for cpu in 0..parts.cpus as u64 {
         write_descriptors(memory, cpu * CPU_AREA_STRIDE)?;
     }
-    let root = map_everything(memory, &mut allocator, loaded, parts)?;
+    let mut tables = Allocator::new(TABLES, TABLES_END);
+    let root = map_everything(memory, [&mut tables, &mut allocator], loaded, parts)?;
     let mut info = BootInfo::new_zeroed();
     info.magic = BOOT_MAGIC;
     info.abi_version = ABI_VERSION;
     info.cpu_count = parts.cpus as u32;
     info.ram_len = memory.ram().len();
     info.free = Gpa(allocator.next());
+    info.tables = Gpa(tables.next());
     info.boot_stack = stack_top;
     info.root = root;
     info.config = config;
@@ -124,11 +126,11 @@ fn write_descriptors(memory: &GuestMemory, offset: u64) -> Result<(), BadAddress
 
 fn map_everything(
     memory: &GuestMemory,
-    allocator: &mut Allocator,
+    allocators: [&mut Allocator; 2],
     loaded: &Loaded,
     parts: &Parts<'_>,
 ) -> Result<Gpa, OutOfRam> {
-    let mut tables = PageTables::new(memory, allocator)?;
+    let mut tables = PageTables::new(memory, allocators)?;
     let image_len = (loaded.end - LIBOS_IMAGE).next_multiple_of(LARGE_PAGE);
     tables.map_large(LIBOS_BASE, LIBOS_IMAGE, image_len, PRESENT | WRITABLE | USER)?;
     for cpu in 0..parts.cpus as u64 {
@@ -198,7 +200,8 @@ mod tests {
         let info: BootInfo = memory.read(Gpa(BOOT_INFO)).unwrap();
         assert_eq!((info.magic, info.cpu_count, info.ram_len), (BOOT_MAGIC, 2, 64 << 20));
         assert_eq!(info.free.0 % PAGE, 0);
-        assert!(info.free.0 > root && info.free.0 > info.config.0 + info.config_len);
+        assert!(info.free.0 > info.config.0 + info.config_len);
+        assert!((TABLES..info.tables.0).contains(&root) && info.tables.0 <= TABLES_END);
         assert!(info.boot_stack - DIRECT_MAP <= info.free.0);
         assert_eq!(stack % 16, 8);
         assert_ne!(info.seed, [0; 32]);

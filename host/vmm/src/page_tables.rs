@@ -56,14 +56,21 @@ impl Allocator {
 /// A page-table root under construction in guest RAM, which is zero there.
 pub struct PageTables<'a> {
     memory: &'a GuestMemory,
-    allocator: &'a mut Allocator,
+    /// Where tables go, and where they go when that is full.
+    allocators: [&'a mut Allocator; 2],
     root: Gpa,
 }
 
 impl<'a> PageTables<'a> {
-    pub fn new(memory: &'a GuestMemory, allocator: &'a mut Allocator) -> Result<Self, OutOfRam> {
-        let root = allocator.take(PAGE)?;
-        Ok(Self { memory, allocator, root })
+    pub fn new(memory: &'a GuestMemory, allocators: [&'a mut Allocator; 2]) -> Result<Self, OutOfRam> {
+        let mut tables = Self { memory, allocators, root: Gpa(0) };
+        tables.root = tables.new_table()?;
+        Ok(tables)
+    }
+
+    fn new_table(&mut self) -> Result<Gpa, OutOfRam> {
+        let [first, rest] = &mut self.allocators;
+        first.take(PAGE).or_else(|_| rest.take(PAGE))
     }
 
     pub fn root(&self) -> Gpa {
@@ -96,7 +103,7 @@ impl<'a> PageTables<'a> {
             let mut entry = self.memory.read::<u64>(at).expect("tables are in RAM");
             if entry & PRESENT == 0 {
                 // Rights are decided by the last level alone.
-                entry = self.allocator.take(PAGE)?.0 | PRESENT | WRITABLE | USER | ACCESSED;
+                entry = self.new_table()?.0 | PRESENT | WRITABLE | USER | ACCESSED;
                 self.store(at, entry);
             }
             table = Gpa(entry & ADDRESS);
@@ -137,8 +144,8 @@ mod tests {
 
     fn tables<R>(test: impl FnOnce(&GuestMemory, PageTables<'_>) -> R) -> R {
         let memory = GuestMemory::new(4 * LARGE_PAGE).unwrap();
-        let mut allocator = Allocator::new(0x10_0000, memory.ram().len());
-        let tables = PageTables::new(&memory, &mut allocator).unwrap();
+        let (mut few, mut rest) = (Allocator::new(0x9_0000, 0x9_2000), Allocator::new(0x10_0000, memory.ram().len()));
+        let tables = PageTables::new(&memory, [&mut few, &mut rest]).unwrap();
         test(&memory, tables)
     }
 
@@ -172,8 +179,9 @@ mod tests {
     #[test]
     fn runs_out_of_ram_with_an_error() {
         let memory = GuestMemory::new(LARGE_PAGE).unwrap();
-        let mut allocator = Allocator::new(memory.ram().len() - 2 * PAGE, memory.ram().len());
-        let mut tables = PageTables::new(&memory, &mut allocator).unwrap();
+        let (mut few, mut rest) =
+            (Allocator::new(PAGE, 2 * PAGE), Allocator::new(memory.ram().len() - PAGE, memory.ram().len()));
+        let mut tables = PageTables::new(&memory, [&mut few, &mut rest]).unwrap();
         assert_eq!(tables.map_small(0, 0, PAGE, PRESENT), Err(OutOfRam { ram: LARGE_PAGE }));
         assert!(Allocator::new(0, 100).take(u64::MAX).is_err());
     }

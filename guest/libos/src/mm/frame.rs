@@ -3,7 +3,8 @@
 //! A frame that was never used holds zeroes, because the host gave it so; a freed one is marked dirty and is zeroed when it
 //! is next handed out as zeroed memory, not when it is freed (thread stacks of 8 MiB are freed without ever being read).
 //! Allocation prefers chunks that are already broken up, then the lowest untouched ones: touching fresh host memory costs
-//! far more than reusing what is there.
+//! far more than reusing what is there. Page tables have chunks of their own: KVM gives up large pages for a chunk that has
+//! a page table in it.
 use crate::errno::{Errno, Result};
 use crate::sync::{Mutex, Once};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -20,11 +21,27 @@ struct Chunk {
     free: [u64; WORDS],
     dirty: [u64; WORDS],
     free_count: u16,
+    /// Its frames are for page tables, as long as there are others.
+    for_tables: bool,
 }
 
 impl Chunk {
-    const FULL: Chunk = Chunk { free: [0; WORDS], dirty: [!0; WORDS], free_count: 0 };
-    const UNTOUCHED: Chunk = Chunk { free: [!0; WORDS], dirty: [0; WORDS], free_count: CHUNK_FRAMES as u16 };
+    const FULL: Chunk = Chunk { free: [0; WORDS], dirty: [!0; WORDS], free_count: 0, for_tables: false };
+    const UNTOUCHED: Chunk =
+        Chunk { free: [!0; WORDS], dirty: [0; WORDS], free_count: CHUNK_FRAMES as u16, for_tables: false };
+
+    fn is_whole(&self) -> bool {
+        self.free_count as usize == CHUNK_FRAMES
+    }
+
+    /// Makes fresh frames available, by their numbers within the chunk.
+    fn open(&mut self, frames: core::ops::Range<usize>) {
+        for i in frames {
+            self.free[i / 64] |= 1 << (i % 64);
+            self.dirty[i / 64] &= !(1 << (i % 64));
+            self.free_count += 1;
+        }
+    }
 
     fn take(&mut self, index: usize) -> bool {
         let (word, bit) = (index / 64, 1u64 << (index % 64));
@@ -55,34 +72,82 @@ pub struct Memory {
     counts: &'static [AtomicU32],
     free: AtomicUsize,
     total: usize,
+    /// Memory for the heap to begin with, until it takes it.
+    heap: Mutex<Option<(Gpa, u64)>>,
 }
 
 struct Chunks {
     chunks: &'static mut [Chunk],
     /// Broken-up chunk that frames come from until it is empty.
     current: usize,
+    /// The same for page tables.
+    current_tables: usize,
     /// No chunk below this one is wholly free.
     whole_from: usize,
 }
 
+impl Chunks {
+    /// The chunk that the next frame comes from: of its own sort as long as there is one, else any.
+    fn with_free(&mut self, for_tables: bool) -> Option<usize> {
+        let current = if for_tables { self.current_tables } else { self.current };
+        let chunk = &self.chunks[current];
+        if chunk.free_count > 0 && chunk.for_tables == for_tables {
+            return Some(current);
+        }
+        let position = |wanted: &dyn Fn(&Chunk) -> bool| self.chunks.iter().position(|c| c.free_count > 0 && wanted(c));
+        let broken = position(&|c| c.for_tables == for_tables && !c.is_whole());
+        let next = broken.or_else(|| position(&|c| c.is_whole())).or_else(|| position(&|_| true))?;
+        let chunk = &mut self.chunks[next];
+        if chunk.is_whole() {
+            chunk.for_tables = for_tables;
+        }
+        *(if for_tables { &mut self.current_tables } else { &mut self.current }) = next;
+        Some(next)
+    }
+}
+
 static MEMORY: Once<Memory> = Once::new();
+
+/// Bytes for page tables in the first chunk that the counts leave, at least.
+const MIN_TABLES: u64 = 64 * PAGE;
+/// Less than this is no beginning for the heap.
+const MIN_HEAP: u64 = 256 << 10;
 
 /// Frames that programs cannot have: the library OS's own structures must not fail for want of memory.
 const RESERVE: usize = 1024;
 
-/// Makes the RAM from `free` to `ram_len` available. Its own tables lie at the beginning of it.
+/// Makes the RAM from `free` to `ram_len` available, and `tables` (within the first chunk) for page tables. Its own
+/// structures lie at the beginning of the former.
 ///
 /// # Safety
-/// `direct_map + [0, ram_len)` is mapped and writable, and nothing else uses it from `free` on.
-pub unsafe fn initialise(direct_map: usize, free: Gpa, ram_len: u64) {
+/// `direct_map + [0, ram_len)` is mapped and writable, and nothing else uses the two ranges.
+pub unsafe fn initialise(direct_map: usize, free: Gpa, ram_len: u64, tables: core::ops::Range<Gpa>) {
     let frames = (ram_len / PAGE) as usize;
     let chunk_count = frames.div_ceil(CHUNK_FRAMES);
-    let counts_at = direct_map + free.0.next_multiple_of(64) as usize;
-    let chunks_at = (counts_at + frames * 4).next_multiple_of(64);
-    let end = chunks_at + chunk_count * size_of::<Chunk>();
-    let first = (end - direct_map).div_ceil(PAGE as usize);
+    let counts_len = (frames as u64 * 4).next_multiple_of(PAGE);
+    // The counts are large and hardly touched: beside the page tables they cost only what is used of them.
+    let (mut free, mut tables) = (free.0, tables.start.0..tables.end.0);
+    let counts_at = match tables.end.checked_sub(counts_len) {
+        Some(at) if at >= tables.start + MIN_TABLES => {
+            tables.end = at;
+            at
+        }
+        _ => {
+            free += counts_len;
+            free - counts_len
+        }
+    };
+    let chunks_at = direct_map + free as usize;
+    free = (free + (chunk_count * size_of::<Chunk>()) as u64).next_multiple_of(PAGE);
+    // What is left of the chunk that the library OS's image lies in is the heap's, if it is worth it.
+    let rest = free.next_multiple_of(LARGE_PAGE) - free;
+    let heap = (rest >= MIN_HEAP).then_some((Gpa(free), rest));
+    if heap.is_some() {
+        free += rest;
+    }
+    let first = (free / PAGE) as usize;
     // SAFETY: both tables lie in free RAM, which the caller hands over; fresh RAM holds zeroes, valid for AtomicU32.
-    let counts = unsafe { core::slice::from_raw_parts(counts_at as *const AtomicU32, frames) };
+    let counts = unsafe { core::slice::from_raw_parts((direct_map + counts_at as usize) as *const AtomicU32, frames) };
     let chunks = {
         let at = chunks_at as *mut Chunk;
         for i in 0..chunk_count {
@@ -98,21 +163,24 @@ pub unsafe fn initialise(direct_map: usize, free: Gpa, ram_len: u64) {
             *chunk = Chunk::UNTOUCHED;
             continue;
         }
-        for frame in begin.max(first)..(begin + CHUNK_FRAMES).min(frames) {
-            let i = frame - begin;
-            chunk.free[i / 64] |= 1 << (i % 64);
-            chunk.dirty[i / 64] &= !(1 << (i % 64));
-            chunk.free_count += 1;
-        }
+        chunk.open(begin.max(first).min(begin + CHUNK_FRAMES) - begin..frames.min(begin + CHUNK_FRAMES) - begin);
     }
-    let free = frames - first;
+    let tables = (tables.start / PAGE) as usize..(tables.end / PAGE) as usize;
+    assert!(
+        tables.end <= CHUNK_FRAMES.min(first),
+        "page tables begin in the first chunk, below everything that is free"
+    );
+    let free = frames - first + tables.len();
+    chunks[0].for_tables = true;
+    chunks[0].open(tables);
     let whole_from = first.div_ceil(CHUNK_FRAMES);
     MEMORY.call_once(|| Memory {
         direct_map,
-        chunks: Mutex::new(Chunks { chunks, current: first / CHUNK_FRAMES, whole_from }),
+        chunks: Mutex::new(Chunks { chunks, current: first / CHUNK_FRAMES, current_tables: 0, whole_from }),
         counts,
         free: AtomicUsize::new(free),
         total: frames,
+        heap: Mutex::new(heap),
     });
 }
 
@@ -122,6 +190,11 @@ pub fn memory() -> &'static Memory {
 }
 
 impl Memory {
+    /// The heap's first memory: where, and how many bytes. Given once.
+    pub fn take_heap(&self) -> Option<(Gpa, u64)> {
+        self.heap.lock().take()
+    }
+
     /// Frames that nobody uses.
     pub fn free_frames(&self) -> usize {
         self.free.load(Ordering::Relaxed)
@@ -142,17 +215,12 @@ impl Memory {
         Gpa((pointer as usize - self.direct_map) as u64)
     }
 
-    fn take_frame(&self, reserve: usize) -> Result<(Gpa, bool)> {
+    fn take_frame(&self, reserve: usize, for_tables: bool) -> Result<(Gpa, bool)> {
         let mut chunks = self.chunks.lock();
         if self.free.load(Ordering::Relaxed) <= reserve {
             return Err(Errno::ENOMEM);
         }
-        if chunks.chunks[chunks.current].free_count == 0 {
-            let broken = chunks.chunks.iter().position(|c| c.free_count > 0 && (c.free_count as usize) < CHUNK_FRAMES);
-            let next = broken.or_else(|| chunks.chunks.iter().position(|c| c.free_count > 0)).ok_or(Errno::ENOMEM)?;
-            chunks.current = next;
-        }
-        let current = chunks.current;
+        let current = chunks.with_free(for_tables).ok_or(Errno::ENOMEM)?;
         let index = chunks.chunks[current].first_free().ok_or(Errno::ENOMEM)?;
         let dirty = chunks.chunks[current].take(index);
         self.free.fetch_sub(1, Ordering::Relaxed);
@@ -168,7 +236,7 @@ impl Memory {
             return Err(Errno::ENOMEM);
         }
         let from = chunks.whole_from;
-        let found = chunks.chunks[from..].iter().position(|c| c.free_count as usize == CHUNK_FRAMES);
+        let found = chunks.chunks[from..].iter().position(Chunk::is_whole);
         let Some(found) = found.map(|i| i + from) else {
             return Err(Errno::ENOMEM);
         };
@@ -223,7 +291,8 @@ impl Memory {
             let mut chunks = self.chunks.lock();
             let index = frame / CHUNK_FRAMES;
             chunks.chunks[index].give(frame % CHUNK_FRAMES);
-            if chunks.chunks[index].free_count as usize == CHUNK_FRAMES {
+            if chunks.chunks[index].is_whole() {
+                chunks.chunks[index].for_tables = false;
                 chunks.whole_from = chunks.whole_from.min(index);
             }
             self.free.fetch_add(1, Ordering::Relaxed);
@@ -247,22 +316,22 @@ pub struct Frame(Gpa);
 impl Frame {
     /// A frame of zeroes; ENOMEM when only the library OS's reserve is left.
     pub fn zeroed() -> Result<Frame> {
-        Self::take(RESERVE, true)
+        Self::take(RESERVE, true, false)
     }
 
     /// A frame whose bytes are whatever they were: for a caller that overwrites all of them.
     pub fn unspecified() -> Result<Frame> {
-        Self::take(RESERVE, false)
+        Self::take(RESERVE, false, false)
     }
 
-    /// A frame of zeroes for the library OS's own tables, from the reserve if need be.
+    /// A frame of zeroes for a page table, from the reserve if need be.
     pub fn zeroed_for_tables() -> Result<Frame> {
-        Self::take(0, true)
+        Self::take(0, true, true)
     }
 
-    fn take(reserve: usize, zero: bool) -> Result<Frame> {
+    fn take(reserve: usize, zero: bool, for_tables: bool) -> Result<Frame> {
         let memory = memory();
-        let (gpa, dirty) = memory.take_frame(reserve)?;
+        let (gpa, dirty) = memory.take_frame(reserve, for_tables)?;
         if zero && dirty {
             memory.zero(gpa);
         }
@@ -334,16 +403,20 @@ pub fn take_large_zeroed() -> Result<Gpa> {
 pub(crate) mod tests {
     use super::*;
 
+    const TEST_RAM: usize = 64 << 20;
+    /// Where host tests have memory that is not RAM and holds zeroes, as large as two large pages: a layer.
+    pub(crate) const TEST_LAYER: Gpa = Gpa(TEST_RAM as u64);
+
     /// Gives host tests 64 MiB of "RAM" (once per process), so that code built on frames runs there.
     pub(crate) fn test_memory() -> &'static Memory {
         static START: std::sync::Once = std::sync::Once::new();
         START.call_once(|| {
-            let len = 64 << 20;
-            let layout = std::alloc::Layout::from_size_align(len, LARGE_PAGE as usize).unwrap();
+            let len = TEST_RAM;
+            let layout = std::alloc::Layout::from_size_align(len + (4 << 20), LARGE_PAGE as usize).unwrap();
             // SAFETY: the allocation is zeroed, aligned, never freed and used by nobody else.
             unsafe {
                 let base = std::alloc::alloc_zeroed(layout);
-                initialise(base as usize, Gpa(LARGE_PAGE), len as u64);
+                initialise(base as usize, Gpa(LARGE_PAGE), len as u64, Gpa(16 * PAGE)..Gpa(32 * PAGE));
             }
         });
         memory()
@@ -386,6 +459,17 @@ pub(crate) mod tests {
         assert!(!memory.is_exclusive(frame.gpa()));
         drop(frame);
         assert!(memory.is_exclusive(other.gpa()));
+    }
+
+    #[test]
+    fn page_tables_lie_apart_from_what_is_mapped_large() {
+        let chunk = |frame: &Frame| frame.gpa().0 / LARGE_PAGE;
+        test_memory();
+        // More than the first chunk has for them.
+        let tables: Vec<Frame> = (0..40).map(|_| Frame::zeroed_for_tables().unwrap()).collect();
+        let others: Vec<Frame> = (0..600).map(|_| Frame::zeroed().unwrap()).collect();
+        assert!(tables.iter().any(|table| chunk(table) > 0));
+        assert!(others.iter().all(|other| tables.iter().all(|table| chunk(table) != chunk(other))));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The library OS's own heap: grows by whole chunks of physical memory, seen through the direct map.
-use super::frame::{CHUNK_FRAMES, memory};
+//! The library OS's own heap: begins beside its image and grows by whole chunks of physical memory, seen through the direct map.
+use super::frame::memory;
 use core::alloc::Layout;
-use kasoku_abi::layout::LARGE_PAGE;
+use kasoku_abi::layout::{LARGE_PAGE, PAGE};
 use talc::base::Talc;
 use talc::base::binning::Binning;
 use talc::source::Source;
@@ -17,8 +17,12 @@ unsafe impl Source for Chunks {
         if layout.size() > LARGE_PAGE as usize - 4096 {
             return Err(());
         }
-        let gpa = memory().take_large(0).map_err(|_| ())?;
-        // SAFETY: the chunk was just taken and stays the heap's for good.
-        unsafe { talc.claim(memory().pointer(gpa), CHUNK_FRAMES * 4096) }.map(|_| ()).ok_or(())
+        let first = memory().take_heap().filter(|(_, len)| layout.size() as u64 + PAGE <= *len);
+        let (gpa, len) = match first {
+            Some(first) => first,
+            None => (memory().take_large(0).map_err(|_| ())?, LARGE_PAGE),
+        };
+        // SAFETY: the memory was just taken and stays the heap's for good.
+        unsafe { talc.claim(memory().pointer(gpa), len as usize) }.map(|_| ()).ok_or(())
     }
 }

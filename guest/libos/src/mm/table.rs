@@ -5,6 +5,8 @@
 //! 4 KiB entries: software KVM's shadow pages prefetch only entries that carry them.
 use super::frame::{CHUNK_FRAMES, Frame, memory};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
+use alloc::vec::Vec;
 use kasoku_abi::Gpa;
 use kasoku_abi::layout::{DIRECT_MAP, LARGE_PAGE, LIBOS_BASE, PAGE};
 
@@ -95,6 +97,11 @@ fn is_mapped(entry: u64) -> bool {
     entry & (PRESENT | HIDDEN) != 0
 }
 
+/// Whether the entry leads to RAM that only this program has.
+fn is_own(entry: u64) -> bool {
+    entry & SHARED == 0 && memory().is_ram(Gpa(entry & ADDRESS))
+}
+
 fn drop_page(entry: u64) {
     let gpa = Gpa(entry & ADDRESS);
     if memory().is_ram(gpa) {
@@ -105,9 +112,16 @@ fn drop_page(entry: u64) {
 impl PageTable {
     /// Empty tables that map the library OS as `boot_root` does.
     pub fn new(boot_root: Gpa) -> Result<PageTable> {
-        let root = Frame::zeroed_for_tables()?.into_gpa();
+        let kept = EMPTY_ROOTS.lock().pop();
+        let root = match kept {
+            Some(root) => root,
+            None => Frame::zeroed_for_tables()?.into_gpa(),
+        };
         for address in [LIBOS_BASE, DIRECT_MAP] {
-            store(slot(root, index(address, 3)), load(slot(boot_root, index(address, 3))));
+            let (at, wanted) = (slot(root, index(address, 3)), load(slot(boot_root, index(address, 3))));
+            if load(at) != wanted {
+                store(at, wanted);
+            }
         }
         Ok(PageTable { root })
     }
@@ -281,12 +295,32 @@ impl PageTable {
         Ok(flush)
     }
 
+    /// Small pages of RAM in the range that nobody shares.
+    pub fn count_own(&self, start: u64, end: u64) -> Result<usize> {
+        let mut count = 0;
+        self.visit(start, end, |_, at, large| {
+            count += usize::from(!large && is_own(load(at)));
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
     /// Gives `other` the same pages in the range (fork): RAM frames get one more reference. Private pages become read-only
-    /// and shared in both, so that whoever writes first copies; the caller flushes.
-    pub fn copy_to(&self, other: &PageTable, start: u64, end: u64, private: bool) -> Result<()> {
+    /// and shared in both, so that whoever writes first copies; but with `copy`, small pages that nobody shared before are
+    /// copied at once, and stay as they are here. Says whether anything got less permissive here, so that the caller must
+    /// flush.
+    pub fn copy_to(&self, other: &PageTable, start: u64, end: u64, private: bool, copy: bool) -> Result<bool> {
+        let mut flush = false;
         self.visit(start, end, |address, at, large| {
             let mut entry = load(at);
+            if private && copy && !large && is_own(entry) {
+                let page = super::copy_of(Gpa(entry & ADDRESS))?;
+                let to = other.entry_slot(address, true)?.ok_or(Errno::ENOMEM)?;
+                store(to, entry & !ADDRESS | page.into_gpa().0);
+                return Ok(());
+            }
             if private {
+                flush |= entry & WRITABLE != 0;
                 entry = (entry | SHARED) & !WRITABLE;
                 store(at, entry);
             }
@@ -299,7 +333,8 @@ impl PageTable {
             let to = if large { other.directory_slot(address, true)? } else { other.entry_slot(address, true)? };
             store(to.ok_or(Errno::ENOMEM)?, entry);
             Ok(())
-        })
+        })?;
+        Ok(flush)
     }
 
     /// Moves the pages of `[from, from + len)` to `to` (where nothing is mapped); the caller flushes.
@@ -333,11 +368,27 @@ impl Drop for PageTable {
     fn drop(&mut self) {
         // All pages were unmapped by the address space; what is left are the tables.
         for top in (0..512).filter(|i| *i != index(LIBOS_BASE, 3) && *i != index(DIRECT_MAP, 3)) {
-            free_tables(load(slot(self.root, top)), 2);
+            let at = slot(self.root, top);
+            let entry = load(at);
+            if entry != 0 {
+                free_tables(entry, 2);
+                store(at, 0);
+            }
         }
-        memory().release(self.root);
+        let mut roots = EMPTY_ROOTS.lock();
+        if roots.len() < KEPT_ROOTS {
+            roots.push(self.root);
+        } else {
+            memory().release(self.root);
+        }
     }
 }
+
+/// Roots of programs that have ended, which map the library OS and nothing else. KVM goes on guarding the last ones that it
+/// used: each of the 512 words of one that was zeroed as a fresh frame would be a write that it emulates, a millisecond
+/// together. Emptied like this a root takes a few.
+static EMPTY_ROOTS: Mutex<Vec<Gpa>> = Mutex::new(Vec::new());
+const KEPT_ROOTS: usize = 16;
 
 fn free_tables(entry: u64, level: u32) {
     if entry & PRESENT == 0 || entry & LARGE != 0 {
@@ -356,7 +407,7 @@ fn free_tables(entry: u64, level: u32) {
 #[derive(Default)]
 pub struct Gone {
     /// Address, entry, whether it was a large page.
-    entries: alloc::vec::Vec<(u64, u64, bool)>,
+    entries: Vec<(u64, u64, bool)>,
 }
 
 impl Gone {

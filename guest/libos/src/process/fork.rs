@@ -85,8 +85,12 @@ pub fn clone(request: &CloneRequest, regs: &Regs) -> Result<usize> {
 
 fn new_process(request: &CloneRequest, parent: &Thread, pid: u32) -> Result<Arc<Process>> {
     let mother = &parent.process;
-    let space =
-        if has(request, CLONE_VM) { parent.space() } else { Arc::new(parent.space().fork(crate::boot::root())?) };
+    let alone = mother.threads.lock().len() == 1;
+    let space = if has(request, CLONE_VM) {
+        parent.space()
+    } else {
+        Arc::new(parent.space().fork(crate::boot::root(), alone)?)
+    };
     let files = mother.files.lock().clone();
     let fs = mother.fs.lock().clone();
     let process = Process::new(Start {

@@ -1,7 +1,7 @@
 //! The guest's RAM, behind checked accesses.
 use super::{CpuPage, Mapping, MappingError};
 use kasoku_abi::Gpa;
-use kasoku_abi::layout::{CPU_AREA, CPU_AREA_STRIDE, CPU_PAGE, MAX_CPUS, PAGE};
+use kasoku_abi::layout::{CPU_AREA, CPU_AREA_STRIDE, CPU_PAGE, LIBOS_IMAGE, MAX_CPUS, PAGE};
 use rustix::io::Errno;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -35,7 +35,10 @@ pub struct GuestSlice<'a> {
 impl GuestMemory {
     /// RAM of `len` bytes, rounded up to whole large pages.
     pub fn new(len: u64) -> Result<Self, MappingError> {
-        Ok(Self { ram: Arc::new(Mapping::anonymous(len)?) })
+        let ram = Mapping::anonymous(len)?;
+        // Descriptors and page tables: a few pages, and KVM maps a range in small pages that has page tables in it.
+        ram.advise_small_pages(LIBOS_IMAGE.min(ram.len()));
+        Ok(Self { ram: Arc::new(ram) })
     }
 
     /// The RAM of a saved guest: `len` bytes of the file from `offset` on. Whatever this guest writes stays its own.

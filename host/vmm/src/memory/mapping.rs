@@ -105,6 +105,13 @@ impl Mapping {
         let _ = unsafe { madvise(self.base.as_ptr().cast(), self.len, Advice::LinuxHugepage) };
     }
 
+    /// Gives large pages up for the first `len` bytes, of which little will be used.
+    pub fn advise_small_pages(&self, len: u64) {
+        assert!(len <= self.len(), "{len} bytes are more than there are");
+        // SAFETY: advice about a part of the range that this mapping owns; contents are not affected.
+        let _ = unsafe { madvise(self.base.as_ptr().cast(), len as usize, Advice::LinuxNoHugepage) };
+    }
+
     /// Start of the mapping, as KVM wants it for a slot.
     pub fn host_address(&self) -> u64 {
         self.base.as_ptr() as u64

@@ -2,6 +2,7 @@
 use super::area::{Area, Areas, Backing};
 use super::{Access, Gone, Space};
 use crate::errno::Result;
+use crate::mm::copy_of;
 use crate::mm::frame::{Frame, memory, take_large_zeroed};
 use crate::mm::source::Page;
 use kasoku_abi::Gpa;
@@ -63,7 +64,10 @@ impl Space {
         let brought = match &area.backing {
             Backing::Anonymous => self.anonymous(start, &area, page, touch),
             Backing::File { .. } if area.shared => self.shared_file(start, &area, page),
-            Backing::File { .. } => self.private_file(start, &area, page, touch),
+            Backing::File { .. } => match self.large_file(&areas, page, touch)? {
+                Some(brought) => Ok(brought),
+                None => self.private_file(start, &area, page, touch),
+            },
         }?;
         areas.resident += brought;
         Ok(())
@@ -110,9 +114,7 @@ impl Space {
             Self::no_memory(self.table.unshare(page, area.access))?;
             return Ok(0);
         }
-        let copy = Self::no_memory(Frame::unspecified())?;
-        // SAFETY: both are whole pages; the copy is not mapped anywhere yet.
-        unsafe { core::ptr::copy_nonoverlapping(memory().pointer(gpa), copy.pointer(), PAGE as usize) };
+        let copy = Self::no_memory(copy_of(gpa))?;
         let mut gone = Gone::default();
         Self::no_memory(self.table.map(page, copy.into_gpa(), area.access, false, &mut gone))?;
         self.flush(gone);
@@ -129,7 +131,11 @@ impl Space {
             return Ok(0);
         }
         let large = page / LARGE_PAGE * LARGE_PAGE;
-        if large >= start && large + LARGE_PAGE <= area.end && self.table.is_large_free(page) {
+        if large >= start
+            && large + LARGE_PAGE <= area.end
+            && !begins_small(start, area, large)
+            && self.table.is_large_free(page)
+        {
             let memory = memory();
             if memory.free_frames() > memory.total_frames() / 8
                 && let Ok(gpa) = take_large_zeroed()
@@ -182,6 +188,21 @@ impl Space {
         }
         let count = pages.min((to - from) / PAGE);
         Self::no_memory(self.table.map_run(from, gpa, count, access, shared)).map(Some)
+    }
+
+    /// Maps a large page of a layer where private mappings of one file fill it, however many they are: a library's
+    /// segments differ in their rights, but until somebody writes they are the file's own bytes in the file's own order.
+    /// The large page is read-only, and executable when any of the mappings is: of the rights that programs can tell apart
+    /// only "may be read, may not be executed" is lost, for constants that lie beside code, where linkers put them too.
+    fn large_file(&self, areas: &Areas, page: u64, touch: Touch) -> core::result::Result<Option<u64>, Denied> {
+        if touch == Touch::Write || !self.table.is_large_free(page) {
+            return Ok(None);
+        }
+        let block = page / LARGE_PAGE * LARGE_PAGE;
+        let Some((gpa, execute)) = whole_block(areas, block) else { return Ok(None) };
+        let access = Access { read: true, write: false, execute };
+        Self::no_memory(self.table.map_large(block, gpa, access, true))?;
+        Ok(Some(LARGE_PAGE / PAGE))
     }
 
     fn shared_file(&self, start: u64, area: &Area, page: u64) -> core::result::Result<u64, Denied> {
@@ -271,11 +292,42 @@ impl Space {
     }
 }
 
-fn copy_of(gpa: Gpa) -> Result<Frame> {
-    let copy = Frame::unspecified()?;
-    // SAFETY: both are whole pages; the copy is not mapped anywhere yet.
-    unsafe { core::ptr::copy_nonoverlapping(memory().pointer(gpa), copy.pointer(), PAGE as usize) };
-    Ok(copy)
+/// Whether most programs use little of a block: a host takes longer to zero 2 MiB than to bring in a few small pages. So
+/// it is with stacks, and with the first block of the heap.
+fn begins_small(start: u64, area: &Area, block: u64) -> bool {
+    area.label == "[stack]" || area.label == "[heap]" && block == start
+}
+
+/// Where the bytes of a block of a large page lie, if private mappings of a layer's file fill it from end to end in the
+/// file's order, and whether any of them is executable.
+fn whole_block(areas: &Areas, block: u64) -> Option<(Gpa, bool)> {
+    let end = block + LARGE_PAGE;
+    let (mut at, mut first, mut execute) = (block, None, false);
+    for (start, area) in areas.overlapping(block, end) {
+        let Backing::File { source, offset, .. } = &area.backing else { return None };
+        if start > at || area.shared || !allows(area.access, Touch::Read) {
+            return None;
+        }
+        let (gpa, pages) = source.run((offset + (at - start)) / PAGE, false)?;
+        let base = gpa.0.checked_sub(at - block).filter(|base| base.is_multiple_of(LARGE_PAGE))?;
+        let until = area.end.min(end);
+        if first.is_some_and(|first| first != base) || at + pages * PAGE < until {
+            return None;
+        }
+        (at, first, execute) = (until, Some(base), execute || area.access.execute);
+    }
+    (at == end).then_some(())?;
+    first.map(|base| (Gpa(base), execute))
+}
+
+/// Whether a part of a file, mapped at `address`, lies so that [`whole_block`] may find the block around the address once
+/// the file's other segments are mapped too.
+pub(super) fn may_become_whole(area_start: u64, area: &Area, address: u64) -> bool {
+    let Backing::File { source, offset, .. } = &area.backing else { return false };
+    let block = address / LARGE_PAGE * LARGE_PAGE;
+    let Some(from) = (offset + block).checked_sub(area_start) else { return false };
+    let whole = |(gpa, pages): (Gpa, u64)| gpa.0.is_multiple_of(LARGE_PAGE) && pages >= LARGE_PAGE / PAGE;
+    source.run(from / PAGE, false).is_some_and(whole)
 }
 
 /// The page for a page-table entry, which takes over the reference of a frame.

@@ -6,6 +6,8 @@ mod area;
 mod change;
 mod fault;
 mod heap;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use area::{Area, Backing};
