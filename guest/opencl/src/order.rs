@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 
 use kasoku_abi::accel::{Id, NO_ID};
 use kasoku_accel_client::lock::Mutex;
-use kasoku_accel_client::{Command, sys};
+use kasoku_accel_client::{Call, Command, sys};
 
 use crate::answer::list;
 use crate::backlog::{Action, Deferred};
@@ -15,6 +15,12 @@ use crate::event::{Event, hand_out, wait};
 use crate::handle::{Identity, Raw, get};
 use crate::progress::Uses;
 use crate::queue::Queue;
+
+/// A command that nobody has waited for yet.
+pub struct Running {
+    call: Call<'static>,
+    number: u64,
+}
 
 /// One command for a queue, as the program ordered it.
 pub struct Order<'q> {
@@ -116,6 +122,24 @@ impl<'q> Order<'q> {
         if let Some(identity) = identity {
             self.hand_out(identity, id, number, CL_QUEUED, None, None);
         }
+        Ok(())
+    }
+
+    /// Posts `command`, to be waited for by [`Order::finish`]; never the last one of an order, which may have an event.
+    pub fn start(&self, command: Command<'static>, uses: &[&Uses]) -> Result<Running> {
+        let command = command.waits(&self.wait_ids()).map_err(full)?.blocking();
+        let progress = &self.queue.progress;
+        progress.submit(|number| {
+            let call = command.start().map_err(gone)?;
+            uses.iter().for_each(|uses| uses.touch(progress, number));
+            Ok(Running { call, number })
+        })
+    }
+
+    /// Waits until the device has completed what [`Order::start`] posted.
+    pub fn finish(&self, running: Running) -> Result<()> {
+        status(running.call.wait().map_err(gone)?.status)?;
+        self.queue.progress.complete(running.number);
         Ok(())
     }
 

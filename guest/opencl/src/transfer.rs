@@ -19,7 +19,7 @@ use crate::cl::*;
 use crate::context::Context;
 use crate::error::{Result, code, ensure, gone, status};
 use crate::handle::{Raw, get};
-use crate::order::Order;
+use crate::order::{Order, Running};
 use crate::queue::Queue;
 use crate::rect::{Area, Rect};
 
@@ -66,7 +66,7 @@ impl Transfer<'_> {
                 return self.early(order);
             }
         }
-        if self.area.len() <= self.chunk() { self.staged(order, blocking) } else { self.in_chunks(order) }
+        if self.area.len() <= self.chunk() { self.staged(order, blocking) } else { self.in_chunks(order, blocking) }
     }
 
     fn chunk(&self) -> u64 {
@@ -152,9 +152,21 @@ impl Transfer<'_> {
         result
     }
 
-    /// Too large for one range: one part after the other. This blocks also where the program did not ask for it, as it
-    /// would wait for room in the arena anyway.
-    fn in_chunks(&self, order: Order<'_>) -> Result<()> {
+    /// Too large for one range: one part after the other, this side copying one while the device copies another. Reads
+    /// block also where the program did not ask for it; writes do when they would wait for room in the arena anyway.
+    fn in_chunks(&self, order: Order<'_>, blocking: bool) -> Result<()> {
+        let mut reading = None;
+        let result = self.parts(&order, blocking, &mut reading);
+        // The range of a read belongs to the device until that has ended, also when a later part failed.
+        let last = reading.map_or(Ok(()), |part: Reading| part.arrive(&order));
+        result.and(last)?;
+        let end = self.last_part();
+        let blocking = blocking || self.direction == Direction::Read;
+        if end.area.len() <= self.chunk() { end.staged(order, blocking) } else { end.in_chunks(order, blocking) }
+    }
+
+    /// Which dimension is cut, how much of it goes at a time, and how much there is.
+    fn cut(&self) -> (usize, u64, u64) {
         let chunk = self.chunk();
         let (dimension, unit) = match self.area.region {
             [bytes, rows, slices] if slices > 1 && bytes * rows <= chunk => (2, bytes * rows),
@@ -163,21 +175,82 @@ impl Transfer<'_> {
             // Slices or rows that are themselves too large go one at a time.
             [_, _, slices] => (if slices > 1 { 2 } else { 1 }, u64::MAX),
         };
-        let step = (chunk / unit).max(1);
-        let count = self.area.region[dimension];
-        let mut at = 0;
-        while at < count {
-            let n = step.min(count - at);
-            let part = Transfer {
-                area: self.area.part(dimension, at, n),
-                host: Rect { area: self.host.area.part(dimension, at, n), ..self.host },
-                ..*self
-            };
-            at += n;
-            let part_order = if at < count { order.without_event() } else { order.again() };
-            if part.area.len() <= chunk { part.staged(part_order, true)? } else { part.in_chunks(part_order)? }
+        (dimension, (chunk / unit).max(1), self.area.region[dimension])
+    }
+
+    fn part(&self, dimension: usize, at: u64, n: u64) -> Self {
+        Transfer {
+            area: self.area.part(dimension, at, n),
+            host: Rect { area: self.host.area.part(dimension, at, n), ..self.host },
+            ..*self
+        }
+    }
+
+    /// The part with which the transfer ends, and its event begins.
+    fn last_part(&self) -> Self {
+        let (dimension, step, count) = self.cut();
+        let at = (count - 1) / step * step;
+        self.part(dimension, at, count - at)
+    }
+
+    /// All parts but the last; the read that is under way at the end is left in `reading`.
+    fn parts(&self, order: &Order<'_>, blocking: bool, reading: &mut Option<Reading>) -> Result<()> {
+        let (dimension, step, count) = self.cut();
+        // Where commands pass each other, the last one's event says nothing of those before it.
+        let posted = self.direction == Direction::Write && order.queue.progress.in_order;
+        for at in (0..(count - 1) / step).map(|number| number * step) {
+            let part = self.part(dimension, at, step);
+            if part.area.len() > self.chunk() {
+                part.in_chunks(order.without_event(), blocking)?;
+            } else if self.direction == Direction::Write {
+                part.staged(order.without_event(), !posted)?;
+            } else {
+                let next = match (part.start_reading(order), reading.take()) {
+                    // Perhaps there is room for one part at a time only.
+                    (Err(_), Some(previous)) => {
+                        previous.arrive(order)?;
+                        part.start_reading(order)?
+                    }
+                    (next, previous) => {
+                        *reading = previous;
+                        next?
+                    }
+                };
+                if let Some(previous) = reading.replace(next) {
+                    previous.arrive(order)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    fn start_reading(&self, order: &Order<'_>) -> Result<Reading> {
+        let driver = self.buffer.context.driver;
+        let staging = driver.take(self.area.len(), memory::STORAGE_ALIGN)?;
+        let running = order.start(self.command(order, staging), &[&*self.buffer.uses]);
+        let running = running.inspect_err(|_| driver.session.give(staging))?;
+        Ok(Reading { running, staging, host: self.host })
+    }
+}
+
+/// A part of a read that is under way.
+struct Reading {
+    running: Running,
+    staging: Range,
+    host: Rect,
+}
+
+impl Reading {
+    /// Waits for it and copies it to the program.
+    fn arrive(self, order: &Order<'_>) -> Result<()> {
+        let driver = order.queue.context.driver;
+        let result = order.finish(self.running);
+        if result.is_ok() {
+            // SAFETY: the broker has filled the range; the program's memory is as large as it said.
+            unsafe { self.host.scatter(driver.session.address(self.staging)) };
+        }
+        driver.session.give(self.staging);
+        result
     }
 }
 
