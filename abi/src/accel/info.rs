@@ -65,7 +65,7 @@ assert_layout!(GetInfo, size 56, align 8);
 /// Parameters of `DEVICE` that are Kasoku's own: u32, 1 when buffers with storage are their storage (see
 /// `memory::CreateBuffer`).
 pub const DEVICE_DIRECT_BUFFERS: u32 = 0x4b41_0001;
-/// u32: nanoseconds that a guest thread should poll for an answer before it sleeps.
+/// u32: nanoseconds: a call that takes the device less is worth polling for, a longer one should be slept through.
 pub const DEVICE_POLL_NS: u32 = 0x4b41_0002;
 
 /// Parameter of `BUILD`, only by `GET_INFO`: the binary for that device, authenticated, as `CREATE_PROGRAM` takes it back.

@@ -18,7 +18,8 @@ pub struct Reply {
     pub len: u64,
     /// Bytes written to the range given for the answer.
     pub written: u64,
-    /// Small results, as the command says.
+    /// Small results, as the command says. Of a call that waited for a device: `values[0]` = nanoseconds from taking its
+    /// descriptor to its answer, by which the guest judges whether to poll for the next one.
     pub values: [u64; 5],
 }
 assert_layout!(Reply, size 64, align 64);

@@ -50,6 +50,9 @@ pub const STATE_CLOSED: u32 = 2;
 /// get no answer. Never left again in this epoch.
 pub const STATE_LOST: u32 = 3;
 
+/// The session has no device at present, its objects are kept: commands wait in the ring until it has one again.
+pub const STATE_SUSPENDED: u32 = 4;
+
 /// The first page. Words that different sides write lie on different cache lines. The broker takes nothing from it but
 /// `tail`, `guest_parked` and `space_wanted`, all of which may lie without harm to anybody but the guest.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

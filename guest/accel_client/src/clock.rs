@@ -25,6 +25,15 @@ pub fn ticks(ns: u32) -> u64 {
     (u64::from(ns) * u64::from(rate)) >> 10
 }
 
+/// Nanoseconds of `ticks`.
+pub fn nanoseconds(ticks: u64) -> u64 {
+    let rate = match RATE.load(Ordering::Relaxed) {
+        0 => GUESS,
+        rate => rate,
+    };
+    ticks.saturating_mul(1024) / u64::from(rate)
+}
+
 /// Measures the counter once per process; takes 50 microseconds.
 pub fn calibrate() {
     if RATE.load(Ordering::Relaxed) != 0 {
@@ -55,6 +64,7 @@ mod tests {
         std::thread::sleep(core::time::Duration::from_millis(20));
         let (elapsed, passed) = (sys::monotonic_ns() - began, now() - counter);
         let expected = ticks(elapsed as u32);
+        assert!(nanoseconds(passed).abs_diff(elapsed) < elapsed / 10, "{} ns of {elapsed}", nanoseconds(passed));
         assert!((expected / 2..expected * 2).contains(&passed), "{passed} ticks in {elapsed} ns, expected {expected}");
     }
 }

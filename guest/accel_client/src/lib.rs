@@ -14,6 +14,7 @@ pub mod file;
 pub mod heap;
 pub mod lock;
 pub mod mem;
+mod pace;
 mod parking;
 mod session;
 mod shared;

@@ -4,12 +4,14 @@ use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use kasoku_abi::accel::command::{FLAG_BLOCKING, FLAG_REPLY};
-use kasoku_abi::accel::session::{RING_SLOTS, STATE_SERVING, STATE_STARTING};
+use kasoku_abi::accel::session::{RING_SLOTS, STATE_SERVING, STATE_STARTING, STATE_SUSPENDED};
 use kasoku_abi::accel::{Id, Range};
 
 use crate::arena::Arena;
+use crate::clock;
 use crate::command::Command;
 use crate::lock::Mutex;
+use crate::pace::{Expectation, Mode, Pace};
 use crate::parking::Parking;
 use crate::shared::{Answer, Shared};
 use crate::slots::ReplySlots;
@@ -28,7 +30,7 @@ pub enum Gone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// Polling budget until [`Session::set_poll_ns`] says otherwise.
+/// Limit of polling until [`Session::set_poll_ns`] says otherwise.
 const POLL_NS: u32 = 20_000;
 /// Further budget when the broker has to be woken: about what that takes.
 const WAKE_NS: u32 = 60_000;
@@ -55,6 +57,7 @@ pub struct Session {
     arena: Mutex<Arena>,
     slots: ReplySlots,
     parking: Parking,
+    pace: Pace,
 }
 
 /// A submitted command whose answer has not been looked at.
@@ -66,6 +69,10 @@ pub struct Call<'s> {
     sequence: u32,
     /// The broker slept: its answer takes a wake-up longer.
     rang: bool,
+    /// How long such calls take, if they wait for a device.
+    expectation: Option<&'s Expectation>,
+    /// When it was submitted (`clock`).
+    began: u64,
 }
 
 impl Call<'_> {
@@ -73,12 +80,21 @@ impl Call<'_> {
     pub fn wait(self) -> Result<Answer, Gone> {
         let session = self.session;
         let answered = || session.shared.reply_sequence(self.slot) == self.sequence;
+        let limit_ns = session.poll_ns.load(Ordering::Relaxed);
+        let mode = self.expectation.map_or(Mode::Poll, |expectation| expectation.choose(limit_ns));
+        let mut poll_ns = Expectation::budget_ns(mode, limit_ns);
         // A guest that sleeps while the broker wakes up lets the broker fall asleep again before the next command comes:
         // both would pay a wake-up for every call from then on.
-        let poll_ns = session.poll_ns.load(Ordering::Relaxed) + if self.rang { WAKE_NS } else { 0 };
+        if self.rang && mode == Mode::Poll {
+            poll_ns = poll_ns.saturating_add(WAKE_NS);
+        }
         let result = session.parking.wait(&session.shared, &*session.transport, poll_ns, false, answered);
         let answer = session.shared.answer(self.slot);
         session.slots.release(self.slot);
+        if let (Some(expectation), Ok(()), 0) = (self.expectation, result, answer.status) {
+            let waited_ns = clock::nanoseconds(clock::now().wrapping_sub(self.began));
+            expectation.learn(mode, waited_ns, answer.values[0]);
+        }
         result.map(|()| answer)
     }
 }
@@ -105,14 +121,15 @@ impl Session {
             arena: Mutex::new(Arena::new(0, shared.arena_len())),
             slots: ReplySlots::new(),
             parking: Parking::new(),
+            pace: Pace::new(),
             transport,
         };
-        let started = || session.shared.broker_state() != STATE_STARTING;
+        let started = || !matches!(session.shared.broker_state(), STATE_STARTING | STATE_SUSPENDED);
         session.parking.wait(&session.shared, &*session.transport, 0, false, started).map_err(|_| OpenError::Gone)?;
         if session.shared.broker_state() == STATE_SERVING { Ok(session) } else { Err(OpenError::Gone) }
     }
 
-    /// How long a thread polls for an answer before it sleeps.
+    /// Up to which length of calls polling for their answers is better than sleeping (`pace`).
     pub fn set_poll_ns(&self, poll_ns: u32) {
         self.poll_ns.store(poll_ns, Ordering::Relaxed);
     }
@@ -132,9 +149,9 @@ impl Session {
         self.arena.lock().free_bytes()
     }
 
-    /// Whether the broker still serves.
+    /// Whether the broker still serves, or will again.
     pub fn check(&self) -> Result<(), Gone> {
-        if self.shared.broker_state() == STATE_SERVING { Ok(()) } else { Err(Gone::Before) }
+        if matches!(self.shared.broker_state(), STATE_SERVING | STATE_SUSPENDED) { Ok(()) } else { Err(Gone::Before) }
     }
 
     /// Takes `len` bytes of the arena.
@@ -172,8 +189,11 @@ impl Session {
         command.descriptor.flags |= FLAG_REPLY;
         command.descriptor.reply_slot = slot;
         command.descriptor.reply_sequence = sequence;
+        let waits = command.descriptor.flags & FLAG_BLOCKING != 0;
+        let expectation = waits.then(|| self.pace.of(command.descriptor.operation, command.descriptor.target));
+        let began = clock::now();
         let rang = self.submit(command).inspect_err(|_| self.slots.release(slot))?;
-        Ok(Call { session: self, slot, sequence, rang })
+        Ok(Call { session: self, slot, sequence, rang, expectation, began })
     }
 
     /// Publishes `command`; its payload is taken back once the broker has read it. Tells whether the broker slept.

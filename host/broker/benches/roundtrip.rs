@@ -7,7 +7,8 @@ mod opencl;
 
 use common::{Directory, Guest, devices};
 use kasoku_abi::accel::command;
-use kasoku_abi::accel::memory::Transfer;
+use kasoku_abi::accel::memory::{Fill, Transfer};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -100,4 +101,23 @@ fn measure(guest: &mut Guest) {
     }
     guest.ok(command::PING, 0, &none);
     say("posted argument, each", start.elapsed().as_secs_f64() * 1e6 / f64::from(count));
+    for mebibytes in [0u64, 64] {
+        let held = (mebibytes > 0).then(|| guest.device_buffer(context, mebibytes << 20));
+        let mut pattern = [7u8; 128];
+        pattern[0] = 1;
+        if let Some(buffer) = held {
+            let fill = Fill { buffer, offset: 0, size: mebibytes << 20, pattern_len: 128, reserved: 0, pattern };
+            guest.ok(command::FILL_BUFFER, queue, &fill);
+            guest.finish(queue);
+        }
+        let told = guest.ask(&json!({ "suspend": { "deadline_ms": 10_000 } }));
+        assert_eq!(told["suspended"], true, "{told}");
+        say(&format!("suspend, {mebibytes} MiB on the device"), told["save_ms"].as_f64().unwrap_or_default() * 1e3);
+        let told = guest.ask(&json!({ "resume": {} }));
+        assert_eq!(told["ready"], true, "{told}");
+        say(
+            &format!("resume, {mebibytes} MiB, worker's start included"),
+            told["restore_ms"].as_f64().unwrap_or_default() * 1e3,
+        );
+    }
 }

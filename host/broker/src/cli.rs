@@ -3,11 +3,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub const USAGE: &str = "\
-kasoku-broker list [--runtime-dir DIR]... [--vendors DIR]
+kasoku-broker list [--runtime-dir DIR]... [--vendors DIR] [--cpu-devices N]
     Prints the accelerators of this machine, JSON.
 
 kasoku-broker serve --device ID --memory-fd N --doorbell-fd N --wake-fd N --control-fd N --lease-dir DIR
-                    [--runtime-dir DIR]... [--vendors DIR] [--epoch N] [--device-memory MIB]
+                    [--runtime-dir DIR]... [--vendors DIR] [--epoch N] [--device-memory MIB] [--session-fd N]
+                    [--cpu-devices N]
     Serves a device to one guest until the control descriptor is closed.
 
     --device ID          as `list` prints it, for example intel:0
@@ -18,8 +19,10 @@ kasoku-broker serve --device ID --memory-fd N --doorbell-fd N --wake-fd N --cont
     --lease-dir DIR      where the locks of this node's devices lie
     --runtime-dir DIR    a directory with an OpenCL implementation (libintelocl.so, libpocl.so)
     --vendors DIR        where system implementations are registered (default /etc/OpenCL/vendors)
+    --cpu-devices N      every CPU device is N devices, each with processors of its own: intel:0.0, intel:0.1 ...
     --epoch N            number of this lease, grows with each lease of the device (default 1)
     --device-memory MIB  most device memory outside the arena (default: what the device has)
+    --session-fd N       a session's file, as `save` gave it: it goes on here
 ";
 
 /// Where implementations are looked for.
@@ -27,6 +30,8 @@ kasoku-broker serve --device ID --memory-fd N --doorbell-fd N --wake-fd N --cont
 pub struct Sources {
     pub directories: Vec<PathBuf>,
     pub vendors: Option<PathBuf>,
+    /// Parts in which CPU devices are offered; 0 = whole.
+    pub cpu_devices: u32,
 }
 
 /// A request to serve, as given.
@@ -41,6 +46,8 @@ pub struct ServeOptions {
     pub sources: Sources,
     pub epoch: u64,
     pub device_memory_mib: Option<u64>,
+    /// A session that goes on; 0 = a new one.
+    pub session: i32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +77,13 @@ pub struct ChildOptions {
     pub wake: i32,
     /// The binary of a program to warm up with; 0 = there is none yet.
     pub warm: i32,
+    /// A session to rebuild, and its bytes of records; 0 = a new one.
+    pub session: i32,
+    pub session_records: u64,
+    /// Processors that it may use; none = all.
+    pub processors: Vec<u32>,
+    /// The device's memory is shared by so many parts; 0 = it is whole.
+    pub parts: u32,
     pub device_memory_mib: Option<u64>,
     /// The only place where it may write.
     pub scratch: PathBuf,
@@ -103,6 +117,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, le
             sources: values.sources,
             epoch: values.epoch.unwrap_or(1),
             device_memory_mib: values.child.device_memory_mib,
+            session: values.child.session,
         })),
         "probe" => Ok(Action::Probe { library: values.child.library }),
         "worker" => Ok(Action::Worker(values.into_child()?)),
@@ -132,9 +147,23 @@ impl Values {
             "wake-fd" => self.child.wake = value.parse()?,
             "control-fd" => self.control = value.parse()?,
             "warm-fd" => self.child.warm = value.parse()?,
+            "session-fd" => self.child.session = value.parse()?,
+            "session-records" => self.child.session_records = value.parse()?,
             "link-fd" => self.child.link = value.parse()?,
             "lease-dir" => self.lease_dir = Some(value.into()),
             "runtime-dir" => self.sources.directories.push(value.into()),
+            "cpu-devices" => {
+                self.sources.cpu_devices = value.parse()?;
+                if self.sources.cpu_devices > crate::parts::MOST {
+                    return Err(format!("--cpu-devices is at most {}", crate::parts::MOST).into());
+                }
+            }
+            "parts" => self.child.parts = value.parse()?,
+            "processors" => {
+                let numbers = value.string()?;
+                let parsed = numbers.split(',').map(str::parse).collect::<Result<_, _>>();
+                self.child.processors = parsed.map_err(|_| "--processors is no list of numbers")?;
+            }
             "vendors" => self.sources.vendors = Some(value.into()),
             "epoch" => self.epoch = Some(value.parse()?),
             "device-memory" => self.child.device_memory_mib = Some(value.parse()?),
@@ -179,10 +208,17 @@ impl ChildOptions {
             ("--doorbell-fd", self.doorbell),
             ("--wake-fd", self.wake),
             ("--warm-fd", self.warm),
+            ("--session-fd", self.session),
         ] {
             add(name, number.to_string().into());
         }
+        add("--parts", self.parts.to_string().into());
+        add("--session-records", self.session_records.to_string().into());
         add("--uid", self.uid.to_string().into());
+        if !self.processors.is_empty() {
+            let numbers: Vec<String> = self.processors.iter().map(u32::to_string).collect();
+            add("--processors", numbers.join(",").into());
+        }
         if let Some(mib) = self.device_memory_mib {
             add("--device-memory", mib.to_string().into());
         }
@@ -225,8 +261,14 @@ mod tests {
 
     #[test]
     fn what_a_child_is_told_comes_back() {
-        let options =
-            ChildOptions { library: "/l.so".into(), runtime: "x".into(), device: 2, link: 9, ..Default::default() };
+        let options = ChildOptions {
+            library: "/l.so".into(),
+            runtime: "x".into(),
+            device: 2,
+            link: 9,
+            processors: vec![1, 3],
+            ..Default::default()
+        };
         assert_eq!(parse(options.arguments("worker")).unwrap(), Action::Worker(options));
     }
 }

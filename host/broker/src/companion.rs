@@ -4,7 +4,7 @@ use crate::link::{self, Link, Message, Received};
 use crate::signature::Signed;
 use std::collections::HashMap;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 /// What came of it.
 pub struct Compiled {
@@ -27,7 +27,12 @@ pub struct Companion {
     link: Link,
     waiting: Mutex<Waiting>,
     arrived: Condvar,
+    /// What to do when the supervisor asks for the session.
+    on_save: OnceLock<OnSave>,
 }
+
+/// Told of a request to save.
+pub type OnSave = Box<dyn Fn(Message) + Send + Sync>;
 
 #[derive(Default)]
 struct Waiting {
@@ -39,13 +44,19 @@ struct Waiting {
 impl Companion {
     /// Starts listening; `link` leads to the supervisor, and `gone` is called when that has ended.
     pub fn start(link: Link, gone: impl FnOnce() + Send + 'static) -> Arc<Self> {
-        let companion = Arc::new(Self { link, waiting: Mutex::default(), arrived: Condvar::new() });
+        let companion =
+            Arc::new(Self { link, waiting: Mutex::default(), arrived: Condvar::new(), on_save: OnceLock::new() });
         let listener = Arc::clone(&companion);
         std::thread::spawn(move || {
             listener.listen();
             gone();
         });
         companion
+    }
+
+    /// Says what to do when the supervisor asks for the session; once.
+    pub fn on_save(&self, act: OnSave) {
+        let _ = self.on_save.set(act);
     }
 
     pub fn link(&self) -> &Link {
@@ -100,6 +111,12 @@ impl Companion {
 
     fn listen(&self) {
         while let Some(received) = self.link.receive() {
+            if received.message.kind == link::SAVE {
+                if let Some(act) = self.on_save.get() {
+                    act(received.message);
+                }
+                continue;
+            }
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(slot) = waiting.answers.get_mut(&received.message.request) {
                 *slot = Some(received);

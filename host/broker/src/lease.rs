@@ -21,36 +21,21 @@ pub enum LeaseError {
 /// A device that is ours for as long as the file is open, in this process or in one that inherited it.
 pub struct Lease {
     pub lock: File,
+    /// Of the device that this one is a part of: held together with its other parts, never with the whole.
+    pub whole: Option<File>,
     /// A directory for this lease only, empty at its start.
     pub scratch: PathBuf,
 }
 
 impl Lease {
-    /// Takes the lock of `device` in `directory`, without waiting for a holder that lives.
-    pub fn take(directory: &Path, device: &str) -> Result<Self, LeaseError> {
+    /// Takes the lock of `device` in `directory`, without waiting for a holder that lives; `whole`: the device that it is a part of.
+    pub fn take(directory: &Path, device: &str, whole: Option<&str>) -> Result<Self, LeaseError> {
         let failed = |error| LeaseError::Directory { path: directory.to_owned(), error };
         std::fs::create_dir_all(directory).map_err(failed)?;
         let name = file_name(device);
-        let path = directory.join(format!("{name}.lock"));
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
-        let mut lock = File::from(lock);
-        let deadline = Instant::now() + DYING;
-        loop {
-            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    let mut holder = String::new();
-                    let _ = lock.rewind().and_then(|()| lock.read_to_string(&mut holder));
-                    let pid = holder.trim().parse().unwrap_or(0);
-                    if is_alive(pid) || Instant::now() >= deadline {
-                        return Err(LeaseError::Held { device: device.to_owned(), pid });
-                    }
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                Err(error) => return Err(failed(error.into())),
-            }
-        }
+        let shared = FlockOperation::NonBlockingLockShared;
+        let whole = whole.map(|whole| lock_file(directory, whole, shared)).transpose()?;
+        let mut lock = lock_file(directory, device, FlockOperation::NonBlockingLockExclusive)?;
         lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
         writeln!(lock, "{}", std::process::id()).map_err(failed)?;
         // What an earlier holder left behind after a crash is gone before the next one starts.
@@ -60,7 +45,7 @@ impl Lease {
         }
         std::fs::DirBuilder::new().mode(0o700).create(&scratch).map_err(failed)?;
         let scratch = scratch.canonicalize().map_err(failed)?;
-        Ok(Self { lock, scratch })
+        Ok(Self { lock, whole, scratch })
     }
 
     /// A fresh directory below `scratch` that belongs to `uid`.
@@ -78,6 +63,31 @@ impl Lease {
 
 fn is_alive(pid: u32) -> bool {
     Path::new("/proc").join(pid.to_string()).exists()
+}
+
+/// The lock file of `device`, locked, without waiting for a holder that lives.
+fn lock_file(directory: &Path, device: &str, operation: FlockOperation) -> Result<File, LeaseError> {
+    let failed = |error| LeaseError::Directory { path: directory.to_owned(), error };
+    let path = directory.join(format!("{}.lock", file_name(device)));
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| failed(error.into()))?;
+    let mut lock = File::from(lock);
+    let deadline = Instant::now() + DYING;
+    loop {
+        match rustix::fs::flock(&lock, operation) {
+            Ok(()) => return Ok(lock),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                let _ = lock.rewind().and_then(|()| lock.read_to_string(&mut holder));
+                let pid = holder.trim().parse().unwrap_or(0);
+                if is_alive(pid) || Instant::now() >= deadline {
+                    return Err(LeaseError::Held { device: device.to_owned(), pid });
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
+    }
 }
 
 impl Drop for Lease {
@@ -132,13 +142,13 @@ mod tests {
     #[test]
     fn a_device_has_one_holder_and_comes_free() {
         let directory = directory("one");
-        let lease = Lease::take(&directory, "intel:0").unwrap();
+        let lease = Lease::take(&directory, "intel:0", None).unwrap();
         std::fs::write(lease.scratch.join("left"), "x").unwrap();
-        let error = Lease::take(&directory, "intel:0").err().unwrap();
+        let error = Lease::take(&directory, "intel:0", None).err().unwrap();
         assert_eq!(error.to_string(), format!("device intel:0 is held by pid {}", std::process::id()));
-        Lease::take(&directory, "intel:1").unwrap();
+        Lease::take(&directory, "intel:1", None).unwrap();
         drop(lease);
-        let again = Lease::take(&directory, "intel:0").unwrap();
+        let again = Lease::take(&directory, "intel:0", None).unwrap();
         assert_eq!(std::fs::read_dir(&again.scratch).unwrap().count(), 0);
         drop(again);
         std::fs::remove_dir_all(&directory).unwrap();
@@ -147,15 +157,29 @@ mod tests {
     #[test]
     fn the_heirs_of_a_dead_holder_are_waited_for() {
         let directory = directory("dying");
-        let lease = Lease::take(&directory, "device").unwrap();
+        let lease = Lease::take(&directory, "device", None).unwrap();
         // No process has a number beyond the kernel's limit.
         std::fs::write(directory.join("device.lock"), "4194305\n").unwrap();
         let heir = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(50));
             drop(lease);
         });
-        drop(Lease::take(&directory, "device").unwrap());
+        drop(Lease::take(&directory, "device", None).unwrap());
         heir.join().unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn parts_of_a_device_are_held_side_by_side_and_never_beside_the_whole() {
+        let directory = directory("parts");
+        let part = |number: u32| Lease::take(&directory, &format!("intel:0.{number}"), Some("intel:0"));
+        let (first, second) = (part(0).unwrap(), part(1).unwrap());
+        assert!(matches!(part(1), Err(LeaseError::Held { .. })));
+        assert!(matches!(Lease::take(&directory, "intel:0", None), Err(LeaseError::Held { .. })));
+        drop((first, second));
+        let whole = Lease::take(&directory, "intel:0", None).unwrap();
+        assert!(matches!(part(0), Err(LeaseError::Held { .. })));
+        drop(whole);
         std::fs::remove_dir_all(&directory).unwrap();
     }
 

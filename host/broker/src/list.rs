@@ -3,6 +3,7 @@
 //! Each implementation is examined by a process of its own with a deadline: a driver that hangs or crashes costs its own
 //! devices only.
 use crate::cli::Sources;
+use crate::parts;
 use kasoku_backend_opencl::runtime::{self, Runtime};
 use kasoku_backend_opencl::{Library, entries};
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ pub fn list(sources: &Sources) -> Value {
             text
         });
         match found.and_then(|text| serde_json::from_str::<Vec<Value>>(&text).map_err(std::io::Error::other)) {
-            Ok(entries) => devices.extend(entries.into_iter().map(|entry| with_names(entry, &runtime))),
+            Ok(entries) => devices.extend(entries.into_iter().flat_map(|entry| with_names(entry, &runtime, sources))),
             Err(error) => eprintln!("kasoku-broker: {} names no devices: {error}", runtime.library.display()),
         }
     }
@@ -102,11 +103,25 @@ fn read_until(child: &mut std::process::Child, deadline: Instant) -> std::io::Re
     }
 }
 
-fn with_names(mut entry: Value, runtime: &Runtime) -> Value {
-    if let Some(fields) = entry.as_object_mut() {
-        let index = fields.remove("index").unwrap_or_default();
-        fields.insert("id".into(), json!(format!("{}:{index}", runtime.name)));
-        fields.insert("runtime".into(), json!(runtime.name));
+/// A device as it is offered: whole, or in parts.
+fn with_names(mut entry: Value, runtime: &Runtime, sources: &Sources) -> Vec<Value> {
+    let Some(fields) = entry.as_object_mut() else { return Vec::new() };
+    let index = fields.remove("index").unwrap_or_default();
+    let id = format!("{}:{index}", runtime.name);
+    fields.insert("id".into(), json!(id));
+    fields.insert("runtime".into(), json!(runtime.name));
+    let parts = sources.cpu_devices;
+    if parts == 0 || fields.get("kind").and_then(Value::as_str) != Some("cpu") {
+        return vec![entry];
     }
-    entry
+    let processors = parts::own();
+    let memory = entry.get("memory_bytes").and_then(Value::as_u64).unwrap_or_default();
+    let part = |number| {
+        let mut part = entry.clone();
+        part["id"] = json!(format!("{id}.{number}"));
+        part["compute_units"] = json!(parts::share(&processors, number, parts).len());
+        part["memory_bytes"] = json!(memory / u64::from(parts));
+        part
+    };
+    (0..parts).map(part).collect()
 }

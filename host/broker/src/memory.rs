@@ -8,9 +8,9 @@ use kasoku_abi::accel::reply::{REPLY_LEN, Reply};
 use kasoku_abi::accel::session::{self, Header};
 use kasoku_abi::layout::LARGE_PAGE;
 use kasoku_backend::HostBytes;
-use rustix::fs::SealFlags;
+use rustix::fs::{SealFlags, SeekFrom};
 use rustix::mm::{MapFlags, ProtFlags};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use zerocopy::FromZeros;
 
@@ -33,6 +33,7 @@ pub enum MemoryError {
 pub struct Memory {
     start: *mut u8,
     arena_len: u64,
+    file: OwnedFd,
 }
 
 // SAFETY: an address and a length; all access is atomic or by raw copies that race only with the guest.
@@ -65,7 +66,8 @@ impl Memory {
             )
         };
         let start = start.map_err(MemoryError::Map)?.cast::<u8>();
-        Ok(Self { start, arena_len: len - session::ARENA })
+        let file = rustix::io::fcntl_dupfd_cloexec(&memory, 0).map_err(MemoryError::Map)?;
+        Ok(Self { start, arena_len: len - session::ARENA, file })
     }
 
     /// The checked bytes of an arena range; `None` when it is not inside.
@@ -76,6 +78,34 @@ impl Memory {
         }
         // SAFETY: inside the mapping, which stays until the process ends; no Rust reference to the arena is ever made.
         Some(unsafe { HostBytes::new(self.at(session::ARENA + range.offset), range.len as usize) })
+    }
+
+    /// Bytes of the whole session.
+    pub const fn len(&self) -> u64 {
+        self.arena_len + session::ARENA
+    }
+
+    /// The bytes at a place of the session, header and ring included; `None` when it is not inside.
+    pub fn bytes(&self, range: Range) -> Option<HostBytes> {
+        let end = range.offset.checked_add(range.len)?;
+        // SAFETY: inside the mapping, as in `arena`.
+        (end <= self.len()).then(|| unsafe { HostBytes::new(self.at(range.offset), range.len as usize) })
+    }
+
+    /// The parts of the session that were ever written: all others read as zeros.
+    pub fn used(&self) -> rustix::io::Result<Vec<Range>> {
+        let mut ranges = Vec::new();
+        let mut at = 0;
+        while at < self.len() {
+            let start = match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
+                Ok(start) => start,
+                Err(rustix::io::Errno::NXIO) => break,
+                Err(error) => return Err(error),
+            };
+            at = rustix::fs::seek(&self.file, SeekFrom::Hole(start))?.min(self.len());
+            ranges.push(Range { offset: start, len: at.saturating_sub(start) });
+        }
+        Ok(ranges)
     }
 
     /// Writes a new session's header; for the process that starts the session, before anybody else looks.
@@ -92,6 +122,15 @@ impl Memory {
         };
         // SAFETY: the first page of the mapping, aligned to it.
         unsafe { self.at(0).cast::<Header>().write_volatile(header) };
+    }
+
+    /// Whether a broker has served this memory before.
+    pub fn has_header(&self) -> bool {
+        self.word64(core::mem::offset_of!(Header, magic) as u64).load(Ordering::Relaxed) == session::MAGIC
+    }
+
+    pub fn set_epoch(&self, epoch: u64) {
+        self.word64(core::mem::offset_of!(Header, epoch) as u64).store(epoch, Ordering::Release);
     }
 
     pub fn set_device_count(&self, count: u32) {

@@ -1,25 +1,35 @@
 //! The threads that serve the ring.
 //!
-//! One thread at a time *leads*: it holds the engine, takes descriptors and carries them out. Before a call that may take long
-//! (a wait, a build) it gives the engine up and raises `broker_parked`, so that the next submission rings the doorbell
-//! and wakes a thread that idles there to lead. So a single caller's wait costs no thread switch, and no caller holds up
-//! another. All idle threads sleep in one `epoll_wait`, which wakes one of them per ring of the doorbell.
-use crate::engine::{Engine, Outcome, Step};
+//! One thread at a time *leads*: it holds the engine, takes descriptors and carries them out. The *first* thread, which opened
+//! the device, leads whenever it can: in Intel's runtime that one takes part in running kernels, others must wake a worker
+//! first. Before a call that may take long (a wait, a build) the leader gives the engine up and raises `broker_parked`, so
+//! that the next submission rings the doorbell and wakes a *helper* to lead. The first thread, coming back, takes the lead
+//! again before it answers: the guest's next command then finds the ring watched. So a single caller's wait costs no thread
+//! switch and no doorbell, and no caller holds up another.
+//!
+//! The first thread and the helpers sleep in two `epoll_wait`s; the helpers' one hears the doorbell only while the first
+//! thread is in a long call, and wakes one of them for each ring.
+use crate::engine::{Engine, LongCall, Outcome, Step};
 use crate::memory::Memory;
-use crate::spin::Spin;
-use kasoku_abi::accel::command::{Descriptor, FLAG_REPLY};
+use crate::session::{RestoreError, Restored, SaveError, Saved, Waiting};
+use crate::spin::{Spin, Waits};
+use kasoku_abi::accel::Id;
+use kasoku_abi::accel::command::{BUILD_PROGRAM, COMPILE_PROGRAM, Descriptor, FLAG_REPLY, LINK_PROGRAM};
 use kasoku_abi::accel::reply::Reply;
 use kasoku_abi::accel::session::{REPLY_SLOTS, RING_SLOTS};
 use kasoku_backend::{Backend, Status};
 use rustix::event::epoll;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 /// Most threads: one for each caller that can wait, and one that leads.
 const MAX_THREADS: usize = REPLY_SLOTS as usize + 1;
 /// Stack of a thread, bytes: as the first thread's usually is. Implementations run kernels on the thread that waits for them.
 const STACK: usize = 8 << 20;
+/// Between two looks of somebody who waits for the session to come to rest.
+const LOOK: Duration = Duration::from_micros(100);
 
 /// A session being served.
 pub struct Server<B: Backend> {
@@ -27,14 +37,22 @@ pub struct Server<B: Backend> {
     memory: Arc<Memory>,
     doorbell: OwnedFd,
     wake: OwnedFd,
-    idle_threads: OwnedFd,
+    first_sleeps: OwnedFd,
+    helpers_sleep: OwnedFd,
     /// Descriptors taken so far: the broker's own count, which the guest cannot touch.
     head: AtomicU64,
     threads: AtomicUsize,
-    /// Threads that neither lead nor are inside a long call.
+    /// Helpers that neither lead nor are inside a long call.
     idle: AtomicUsize,
+    /// The first thread wants the lead.
+    first_waits: AtomicBool,
+    /// Nobody may lead: the session is being saved.
+    pausing: AtomicBool,
+    /// Long calls under way.
+    long: Mutex<Vec<Arc<Long>>>,
     /// A device of this session computes on the processors that polling would take.
     shares_processors: bool,
+    waits: Waits,
     no_resources: Status,
 }
 
@@ -43,6 +61,15 @@ pub struct Server<B: Backend> {
 struct Address {
     slot: u32,
     sequence: u32,
+}
+
+/// A long call under way, for whoever has to know.
+struct Long {
+    address: Option<Address>,
+    /// It waits for a device, not for a compiler.
+    for_device: bool,
+    /// The events that it waits for and nothing else, if that is what it does.
+    events: Option<Vec<Id>>,
 }
 
 /// Told when serving cannot go on.
@@ -57,6 +84,9 @@ pub enum ServeError {
     Doorbell(rustix::io::Errno),
 }
 
+/// The helpers hear the doorbell.
+const HEARS: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ET);
+
 impl<B: Backend> Server<B> {
     pub fn new(
         engine: Engine<B>,
@@ -65,30 +95,71 @@ impl<B: Backend> Server<B> {
         doorbell: OwnedFd,
         wake: OwnedFd,
     ) -> Result<Arc<Self>, ServeError> {
-        let idle_threads = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(ServeError::Doorbell)?;
-        // Edge-triggered: each ring wakes one thread, and nobody has to read the counter.
-        let events = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&idle_threads, &doorbell, epoll::EventData::new_u64(0), events).map_err(ServeError::Doorbell)?;
+        // It is emptied by whoever wakes: nobody may block there when another was faster.
+        let flags = rustix::fs::fcntl_getfl(&doorbell).map_err(ServeError::Doorbell)?;
+        rustix::fs::fcntl_setfl(&doorbell, flags | rustix::fs::OFlags::NONBLOCK).map_err(ServeError::Doorbell)?;
+        let new = || epoll::create(epoll::CreateFlags::CLOEXEC).map_err(ServeError::Doorbell);
+        let (first_sleeps, helpers_sleep) = (new()?, new()?);
+        let add = |sleepers, events| epoll::add(sleepers, &doorbell, epoll::EventData::new_u64(0), events);
+        // Edge-triggered: each ring wakes one thread.
+        add(&first_sleeps, HEARS).map_err(ServeError::Doorbell)?;
+        add(&helpers_sleep, epoll::EventFlags::empty()).map_err(ServeError::Doorbell)?;
         Ok(Arc::new(Self {
             engine: Mutex::new(engine),
             memory,
             doorbell,
             wake,
-            idle_threads,
+            first_sleeps,
+            helpers_sleep,
             head: AtomicU64::new(0),
-            threads: AtomicUsize::new(0),
+            threads: AtomicUsize::new(1),
             idle: AtomicUsize::new(0),
+            first_waits: AtomicBool::new(false),
+            pausing: AtomicBool::new(false),
+            long: Mutex::default(),
             shares_processors: backend.shares_processors(),
+            waits: Waits::new(),
             no_resources: B::CODES.no_resources,
         }))
     }
 
     /// Serves until serving cannot go on; `failed` is told when it ends in another thread. To be called by the thread that
-    /// opened the device: in Intel's runtime that one takes part in running kernels, others must wake a worker first.
-    pub fn serve_here(self: &Arc<Self>, failed: &Failed) -> ServeError {
-        self.threads.fetch_add(1, Ordering::Relaxed);
-        self.idle.fetch_add(1, Ordering::Relaxed);
-        self.run(failed)
+    /// opened the device. `waiting`: callers whose waits an earlier broker of this session did not answer.
+    pub fn serve_here(self: &Arc<Self>, failed: &Failed, waiting: Vec<(Waiting, LongCall)>) -> ServeError {
+        for (caller, call) in waiting {
+            let address = Some(Address { slot: caller.slot, sequence: caller.sequence });
+            let long = Arc::new(Long { address, for_device: true, events: Some(caller.events) });
+            let server = Arc::clone(self);
+            self.threads.fetch_add(1, Ordering::Relaxed);
+            let started = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+                server.long_calls().push(Arc::clone(&long));
+                let outcome = server.run_long(&long, call);
+                server.answer_long(&long, outcome);
+                server.threads.fetch_sub(1, Ordering::Relaxed);
+            });
+            if started.is_err() {
+                self.answer(address, Err(self.no_resources));
+            }
+        }
+        loop {
+            let (mut engine, mut woke_guest) = (self.take_lead(), false);
+            loop {
+                match self.lead(engine, true, woke_guest) {
+                    Ok(Some((long, call))) => (engine, woke_guest) = self.finish_first(&long, call, failed),
+                    Ok(None) => {
+                        self.raise_parked();
+                        if !self.has_work() || self.pausing.load(Ordering::SeqCst) {
+                            break;
+                        }
+                        (engine, woke_guest) = (self.take_lead(), false);
+                    }
+                    Err(error) => return error,
+                }
+            }
+            if let Err(error) = self.sleep(&self.first_sleeps) {
+                return error;
+            }
+        }
     }
 
     fn add_thread(self: &Arc<Self>, failed: &Failed) -> bool {
@@ -98,7 +169,7 @@ impl<B: Backend> Server<B> {
         }
         let (server, failed) = (Arc::clone(self), Arc::clone(failed));
         self.idle.fetch_add(1, Ordering::Relaxed);
-        let started = std::thread::Builder::new().stack_size(STACK).spawn(move || failed(server.run(&failed)));
+        let started = std::thread::Builder::new().stack_size(STACK).spawn(move || failed(server.help(&failed)));
         if started.is_err() {
             self.idle.fetch_sub(1, Ordering::Relaxed);
             self.threads.fetch_sub(1, Ordering::Relaxed);
@@ -106,43 +177,50 @@ impl<B: Backend> Server<B> {
         started.is_ok()
     }
 
-    fn run(self: &Arc<Self>, failed: &Failed) -> ServeError {
+    /// What a helper does: leads while the first thread cannot.
+    fn help(self: &Arc<Self>, failed: &Failed) -> ServeError {
         loop {
-            if let Err(error) = self.sleep() {
+            if let Err(error) = self.sleep(&self.helpers_sleep) {
                 return error;
             }
             // When another thread leads it looks at the ring once more after it has raised `broker_parked`: nothing is lost.
-            let Ok(engine) = self.try_lead() else { continue };
+            let Ok(mut engine) = self.try_lead() else { continue };
             self.idle.fetch_sub(1, Ordering::Relaxed);
-            if let Err(error) = self.serve(engine, failed) {
-                return error;
+            loop {
+                match self.lead(engine, false, false) {
+                    Ok(Some((long, call))) => {
+                        let outcome = self.give_way(failed).and_then(|()| self.run_long(&long, call));
+                        self.answer_long(&long, outcome);
+                    }
+                    Ok(None) if self.first_waits.load(Ordering::SeqCst) => {}
+                    Ok(None) => self.raise_parked(),
+                    Err(error) => return error,
+                }
+                // While the first thread is there it takes the next commands.
+                if !self.has_work() || self.first_waits.load(Ordering::SeqCst) {
+                    break;
+                }
+                match self.try_lead() {
+                    Ok(again) => engine = again,
+                    Err(()) => break,
+                }
             }
             self.idle.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Leads for as long as there is work that no other thread takes.
-    fn serve<'a>(self: &'a Arc<Self>, engine: MutexGuard<'a, Engine<B>>, failed: &Failed) -> Result<(), ServeError> {
-        let mut engine = engine;
-        loop {
-            match self.lead(engine)? {
-                Some(long) => self.finish(long, failed),
-                None => {
-                    self.raise_parked();
-                    if !self.has_work() {
-                        return Ok(());
-                    }
-                }
-            }
-            // Whoever comes back from a long call leads on, unless another thread took over meanwhile.
-            match self.try_lead() {
-                Ok(again) => engine = again,
-                Err(()) => return Ok(()),
-            }
-        }
+    /// The lead, for the first thread: a helper that has it gives it up.
+    fn take_lead(&self) -> MutexGuard<'_, Engine<B>> {
+        self.first_waits.store(true, Ordering::SeqCst);
+        let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        self.first_waits.store(false, Ordering::SeqCst);
+        engine
     }
 
     fn try_lead(&self) -> Result<MutexGuard<'_, Engine<B>>, ()> {
+        if self.pausing.load(Ordering::SeqCst) {
+            return Err(());
+        }
         match self.engine.try_lock() {
             Ok(engine) => Ok(engine),
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
@@ -151,14 +229,22 @@ impl<B: Backend> Server<B> {
     }
 
     /// Serves until there is nothing to do for a while (`None`), or until a call takes long: then the engine is free.
-    fn lead(&self, mut engine: MutexGuard<'_, Engine<B>>) -> Result<Option<Long>, ServeError> {
+    fn lead(
+        &self,
+        mut engine: MutexGuard<'_, Engine<B>>,
+        first: bool,
+        woke_guest: bool,
+    ) -> Result<Option<(Arc<Long>, LongCall)>, ServeError> {
         self.memory.broker_parked().store(0, Ordering::SeqCst);
-        let mut spin = Spin::new();
+        let mut spin = Spin::new(woke_guest);
         loop {
+            if self.pausing.load(Ordering::Relaxed) || (!first && self.first_waits.load(Ordering::Relaxed)) {
+                return Ok(None);
+            }
             let head = self.head.load(Ordering::Relaxed);
             let tail = self.memory.tail().load(Ordering::Acquire);
             if tail == head {
-                if spin.another_round(self.shares_processors && engine.is_busy()) {
+                if spin.another_round(self.shares_processors && engine.is_busy() && !self.waits.are_short()) {
                     continue;
                 }
                 return Ok(None);
@@ -170,28 +256,87 @@ impl<B: Backend> Server<B> {
             let descriptor = self.memory.descriptor(head);
             let address = address_of(&descriptor);
             let step = engine.step(&descriptor);
+            let (events, call) = match step {
+                Step::Done(outcome) => {
+                    self.advance(head + 1);
+                    if self.answer(address, outcome) {
+                        spin.woke_guest();
+                    }
+                    continue;
+                }
+                Step::Later(call) => (None, call),
+                Step::Wait(events, call) => (Some(events), call),
+            };
+            let for_device = ![BUILD_PROGRAM, COMPILE_PROGRAM, LINK_PROGRAM].contains(&descriptor.operation);
+            let long = Arc::new(Long { address, for_device, events });
+            // Known before the engine is free: whoever saves the session must not overlook it.
+            self.long_calls().push(Arc::clone(&long));
             self.advance(head + 1);
-            match step {
-                Step::Done(outcome) => self.answer(address, outcome),
-                Step::Later(call) => return Ok(Some(Long { call, address })),
-            }
+            return Ok(Some((long, call)));
         }
     }
 
-    /// Runs a long call while other threads may lead.
-    fn finish(self: &Arc<Self>, long: Long, failed: &Failed) {
+    /// Lets helpers lead, from here on.
+    fn give_way(self: &Arc<Self>, failed: &Failed) -> Result<(), Status> {
         let covered = self.idle.load(Ordering::Relaxed) > 0 || self.add_thread(failed);
         if !covered {
             // An honest guest has at most one waiting call per reply slot, for which there are threads enough.
-            self.answer(long.address, Err(self.no_resources));
-            return;
+            return Err(self.no_resources);
         }
         self.raise_parked();
         if self.has_work() {
             self.ring();
         }
-        let outcome = (long.call)();
-        self.answer(long.address, outcome);
+        Ok(())
+    }
+
+    /// Runs a long call of the first thread, while helpers may lead; the lead again, and whether the answer woke the guest.
+    fn finish_first(
+        self: &Arc<Self>,
+        long: &Arc<Long>,
+        call: LongCall,
+        failed: &Failed,
+    ) -> (MutexGuard<'_, Engine<B>>, bool) {
+        self.let_helpers_hear(HEARS);
+        let outcome = self.give_way(failed).and_then(|()| self.run_long(long, call));
+        if let Ok(engine) = self.try_lead() {
+            // The ring is watched again before the guest can submit its next command: that one needs no doorbell.
+            self.memory.broker_parked().store(0, Ordering::SeqCst);
+            let woke_guest = self.answer_long(long, outcome);
+            self.let_helpers_hear(epoll::EventFlags::empty());
+            return (engine, woke_guest);
+        }
+        // A helper watches it, or the session is being saved, for which the answer must be out.
+        self.answer_long(long, outcome);
+        let engine = self.take_lead();
+        self.let_helpers_hear(epoll::EventFlags::empty());
+        (engine, false)
+    }
+
+    fn answer_long(&self, long: &Arc<Long>, outcome: Outcome) -> bool {
+        let woke_guest = self.answer(long.address, outcome);
+        self.long_calls().retain(|other| !Arc::ptr_eq(other, long));
+        woke_guest
+    }
+
+    fn run_long(&self, long: &Arc<Long>, call: LongCall) -> Outcome {
+        let began = Instant::now();
+        let mut outcome = call();
+        if let (true, Ok(answer)) = (long.for_device, &mut outcome) {
+            let ns = began.elapsed().as_nanos() as u64;
+            self.waits.learn(ns);
+            answer.values[0] = ns;
+        }
+        outcome
+    }
+
+    fn long_calls(&self) -> MutexGuard<'_, Vec<Arc<Long>>> {
+        self.long.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn let_helpers_hear(&self, events: epoll::EventFlags) {
+        // Both descriptors live as long as this value, so it cannot fail.
+        let _ = epoll::modify(&self.helpers_sleep, &self.doorbell, epoll::EventData::new_u64(0), events);
     }
 
     fn raise_parked(&self) {
@@ -203,18 +348,99 @@ impl<B: Backend> Server<B> {
         self.memory.tail().load(Ordering::SeqCst) != self.head.load(Ordering::Relaxed)
     }
 
-    fn sleep(&self) -> Result<(), ServeError> {
+    fn sleep(&self, on: &OwnedFd) -> Result<(), ServeError> {
         let mut events = Vec::with_capacity(1);
-        match epoll::wait(&self.idle_threads, rustix::buffer::spare_capacity(&mut events), None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(ServeError::Doorbell(error)),
+        match epoll::wait(on, rustix::buffer::spare_capacity(&mut events), None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(ServeError::Doorbell(error)),
         }
+        // Emptied, so that helpers that begin to hear it do not wake for a ring of the past.
+        let _ = rustix::io::read(&self.doorbell, &mut [0u8; 8]);
+        Ok(())
     }
 
     /// Rings the own doorbell, to wake an idle thread.
     fn ring(&self) {
         // A full counter means that it rings already.
         let _ = rustix::io::write(&self.doorbell, &1u64.to_ne_bytes());
+    }
+
+    /// Rebuilds the session of `file`, before serving. The callers that still wait for an answer.
+    pub fn restore(&self, file: &OwnedFd, records_len: u64) -> Result<Vec<(Waiting, LongCall)>, RestoreError> {
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let Restored { head, waiting } = engine.restore(file, records_len)?;
+        if self.memory.head().load(Ordering::SeqCst) != head {
+            return Err(RestoreError::OtherMemory);
+        }
+        self.head.store(head, Ordering::SeqCst);
+        Ok(waiting)
+    }
+
+    /// Writes the session to a file once nothing runs on the device any more. When `stay` is false, or something fails, serving
+    /// goes on; else nothing is taken from the ring any more.
+    pub fn save(&self, patience: Duration, with_memory: bool, stay: bool) -> Result<Saved, SaveError> {
+        let deadline = Instant::now() + patience;
+        self.pausing.store(true, Ordering::SeqCst);
+        let result = self.save_paused(deadline, patience, with_memory, stay);
+        if !(stay && result.is_ok()) {
+            self.pausing.store(false, Ordering::SeqCst);
+            self.ring();
+        }
+        result
+    }
+
+    fn save_paused(
+        &self,
+        deadline: Instant,
+        patience: Duration,
+        with_memory: bool,
+        stay: bool,
+    ) -> Result<Saved, SaveError> {
+        let busy = || SaveError::Busy(patience.as_millis());
+        let engine = loop {
+            match self.engine.try_lock() {
+                Ok(engine) => break engine,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOOK),
+                Err(TryLockError::WouldBlock) => return Err(busy()),
+            }
+        };
+        // Another thread waits for the device: its calls know no deadline.
+        let (done, rest) = std::sync::mpsc::channel();
+        let drain = engine.drain();
+        let waiter = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+            drain();
+            let _ = done.send(());
+        });
+        if waiter.is_err() || rest.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+            return Err(busy());
+        }
+        let waiting = loop {
+            let calls = self.long_calls().clone();
+            let open = |long: &Arc<Long>| long.events.as_ref().is_some_and(|events| engine.are_held_up(events));
+            if calls.iter().all(open) {
+                break calls;
+            }
+            if Instant::now() >= deadline {
+                return Err(busy());
+            }
+            std::thread::sleep(LOOK);
+        };
+        let waiting: Vec<Waiting> = waiting
+            .iter()
+            .filter_map(|long| {
+                let (Some(Address { slot, sequence }), Some(events)) = (long.address, &long.events) else {
+                    return None;
+                };
+                Some(Waiting { slot, sequence, events: events.clone() })
+            })
+            .collect();
+        let saved = engine.save(self.head.load(Ordering::Relaxed), &waiting, with_memory)?;
+        if stay {
+            // Whoever waits for the engine waits until this process is ended.
+            std::mem::forget(engine);
+        }
+        Ok(saved)
     }
 
     fn advance(&self, head: u64) {
@@ -227,8 +453,9 @@ impl<B: Backend> Server<B> {
         }
     }
 
-    fn answer(&self, address: Option<Address>, outcome: Outcome) {
-        let Some(Address { slot, sequence }) = address else { return };
+    /// Answers, where an answer is wanted; whether the guest slept.
+    fn answer(&self, address: Option<Address>, outcome: Outcome) -> bool {
+        let Some(Address { slot, sequence }) = address else { return false };
         let reply = match outcome {
             Ok(answer) => {
                 Reply { sequence, status: 0, len: answer.len, written: answer.written, values: answer.values }
@@ -237,23 +464,18 @@ impl<B: Backend> Server<B> {
         };
         self.memory.reply(slot, &reply);
         fence(Ordering::SeqCst);
-        if self.memory.guest_parked().load(Ordering::SeqCst) != 0
-            && self.memory.guest_parked().swap(0, Ordering::SeqCst) != 0
-        {
+        let slept = self.memory.guest_parked().load(Ordering::SeqCst) != 0
+            && self.memory.guest_parked().swap(0, Ordering::SeqCst) != 0;
+        if slept {
             self.wake();
         }
+        slept
     }
 
     fn wake(&self) {
         // A full counter means that a wake-up is pending.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
-}
-
-/// A call that is finished without the engine.
-struct Long {
-    call: Box<dyn FnOnce() -> Outcome + Send>,
-    address: Option<Address>,
 }
 
 /// Where the answer goes; nowhere when none is wanted or the slot does not exist.

@@ -10,9 +10,9 @@ use crate::server::{Failed, Server};
 use crate::warm;
 use kasoku_backend_opencl::{DeviceEntry, Library, OpenCl, entries};
 use serde_json::json;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const LIMITS: Limits = Limits { open_files: 256, file_bytes: 1 << 30, processor_seconds: 0, address_space: 0 };
 
@@ -36,7 +36,8 @@ pub fn run(options: &ChildOptions) -> u8 {
     let failed: Failed = Arc::new(move |error| {
         let _ = speaker.link().send(&Message::new(link::FAILED, 0), error.to_string().as_bytes(), &[]);
     });
-    let device_memory = options.device_memory_mib.map_or(opened.entry.memory_bytes, |mib| mib << 20);
+    let share = opened.entry.memory_bytes / u64::from(options.parts.max(1));
+    let device_memory = options.device_memory_mib.map_or(share, |mib| mib << 20);
     let engine =
         Engine::new(Arc::clone(&opened.backend), Arc::clone(&opened.memory), Arc::clone(&companion), device_memory);
     let (doorbell, wake) = (own(options.doorbell), own(options.wake));
@@ -64,9 +65,40 @@ pub fn run(options: &ChildOptions) -> u8 {
         "uid": options.uid,
         "jail": format!("{serving:?}").to_lowercase(),
     });
+    let (saver, speaker) = (Arc::clone(&server), Arc::clone(&companion));
+    companion.on_save(Box::new(move |message| {
+        // The listener must go on listening: a build that has to end first needs it.
+        let (saver, speaker) = (Arc::clone(&saver), Arc::clone(&speaker));
+        std::thread::spawn(move || save(&saver, &speaker, &message));
+    }));
     let _ = companion.link().send(&Message::new(link::READY, 0), report.to_string().as_bytes(), &[]);
-    failed(server.serve_here(&failed));
+    let mut waiting = Vec::new();
+    if options.session > 2 {
+        match server.restore(&own(options.session), options.session_records) {
+            Ok(callers) => waiting = callers,
+            Err(error) => {
+                let _ = companion.link().send(&Message::new(link::FAILED, 0), error.to_string().as_bytes(), &[]);
+                return 1;
+            }
+        }
+        let _ = companion.link().send(&Message::new(link::RESTORED, 0), &[], &[]);
+    }
+    failed(server.serve_here(&failed, waiting));
     1
+}
+
+fn save(server: &Server<OpenCl>, companion: &Companion, request: &Message) {
+    let patience = Duration::from_millis(request.value);
+    let _ = match server.save(patience, request.tag[0] == 1, request.tag[1] == 1) {
+        Ok(saved) => {
+            let mut answer = Message { value: saved.records_len, ..Message::new(link::SAVED, request.request) };
+            answer.tag[..8].copy_from_slice(&saved.objects.to_le_bytes());
+            companion.link().send(&answer, &[], &[saved.file.as_fd()])
+        }
+        Err(error) => {
+            companion.link().send(&Message::new(link::NOT_SAVED, request.request), error.to_string().as_bytes(), &[])
+        }
+    };
 }
 
 /// The device, ready, with its files closed off.
@@ -82,6 +114,8 @@ struct Opened {
 
 fn open(options: &ChildOptions, memory: &OwnedFd) -> Result<Opened, String> {
     let text = |error: &dyn core::fmt::Display| error.to_string();
+    // Before the runtime counts its processors.
+    crate::parts::confine(&options.processors).map_err(|error| text(&error))?;
     jail::begin(options.uid, LIMITS).map_err(|error| text(&error))?;
     let view = View::of(&options.runtime, &options.library, &options.scratch);
     std::env::set_current_dir(view.directory()).map_err(|error| text(&error))?;

@@ -49,6 +49,13 @@ impl HostBytes {
         copy
     }
 
+    /// Copies to `target` as much as both have.
+    pub fn copy_to(&self, target: &Self) {
+        let count = self.len.min(target.len);
+        // SAFETY: `new` promises that both are mapped; `count` is within both. They may overlap.
+        unsafe { core::ptr::copy(self.start, target.start, count) };
+    }
+
     /// Writes as much of `bytes` as there is room for; how many.
     pub fn fill_from(&self, bytes: &[u8]) -> usize {
         let count = bytes.len().min(self.len);

@@ -8,10 +8,10 @@ use crate::program::{self, Program};
 use kasoku_abi::accel::info;
 use kasoku_backend::{BuildPhase, Info, Question};
 
-/// How long a guest should poll for an answer, ns: the time of a short call; a processor that the device computes on is
-/// given up sooner.
-const POLL_NS_SHARED: u32 = 20_000;
-const POLL_NS_DISCRETE: u32 = 60_000;
+/// Up to which length of calls a guest should poll, ns: about what sleeping costs it; less where it takes a processor from
+/// the device that way.
+const POLL_NS_SHARED: u32 = 60_000;
+const POLL_NS_DISCRETE: u32 = 100_000;
 
 pub fn platform_and_devices(backend: &OpenCl) -> Vec<Info> {
     let platform = &backend.platform;

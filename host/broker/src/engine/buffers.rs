@@ -8,9 +8,10 @@ use kasoku_backend::{Backend, BufferSpec, HostBytes, Status};
 use std::sync::{Arc, Mutex};
 
 impl<B: Backend> Engine<B> {
-    pub(super) fn create_buffer(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
+    pub fn create_buffer(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
         let CreateBuffer { context, size, storage, initial, flags, .. } = body(descriptor);
         let context = Arc::clone(self.table.context(context)?);
+        let storage_range = storage;
         let storage = self.host_side(storage, size)?;
         let initial = self.host_side(initial, size)?;
         if storage.is_some() && initial.is_some() {
@@ -25,15 +26,20 @@ impl<B: Backend> Engine<B> {
         let raw = self.backend.create_buffer(&context.raw, &BufferSpec { size, flags, storage, initial })?;
         Ok(Object::Buffer(Arc::new(Buffer {
             raw,
+            id: descriptor.target,
+            context,
+            origin: 0,
             size,
+            flags,
             storage,
+            storage_range,
             maps: Mutex::default(),
             _charge: charge,
             parent: None,
         })))
     }
 
-    pub(super) fn create_sub_buffer(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
+    pub fn create_sub_buffer(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
         let CreateSubBuffer { parent, origin, size, flags, .. } = body(descriptor);
         let parent = Arc::clone(self.table.buffer(parent)?);
         if origin.checked_add(size).is_none_or(|end| end > parent.size) || parent.parent.is_some() {
@@ -42,8 +48,19 @@ impl<B: Backend> Engine<B> {
         let raw = self.backend.create_sub_buffer(&parent.raw, flags, origin, size)?;
         let storage = parent.storage.and_then(|storage| storage.part(origin as usize, size as usize));
         let charge = Charge::take(&self.device_memory_left, 0).ok_or(B::CODES.no_device_memory)?;
-        let parent = Some(parent);
-        Ok(Object::Buffer(Arc::new(Buffer { raw, size, storage, maps: Mutex::default(), _charge: charge, parent })))
+        Ok(Object::Buffer(Arc::new(Buffer {
+            raw,
+            id: descriptor.target,
+            context: Arc::clone(&parent.context),
+            origin,
+            size,
+            flags,
+            storage,
+            storage_range: Range::NONE,
+            maps: Mutex::default(),
+            _charge: charge,
+            parent: Some(parent),
+        })))
     }
 
     /// An optional range that must be as long as its buffer.

@@ -1,7 +1,7 @@
 //! Everything that goes to a queue.
 use super::events::wait;
 use super::images::packed_pitches;
-use super::table::{Buffer, Event, Image, Object, Queue};
+use super::table::{Buffer, Ended, Event, Image, Object, Queue};
 use super::{Answer, Engine, Step, body};
 use kasoku_abi::accel::command::{self, Descriptor, FLAG_BLOCKING, FLAG_REPLY};
 use kasoku_abi::accel::image::COLOUR_LEN;
@@ -130,7 +130,8 @@ impl<B: Backend> Engine<B> {
             let _ = queue.failure.compare_exchange(0, status.0, Ordering::Relaxed, Ordering::Relaxed);
         }
         if descriptor.event != NO_ID && self.table.check_new(descriptor.event).is_ok() {
-            self.table.insert(descriptor.event, Object::Event(Arc::new(Event { raw: Err(status) })));
+            let event = Event { id: descriptor.event, raw: Err(Ended::failed(status)), user: None };
+            self.table.insert(descriptor.event, Object::Event(Arc::new(event)));
         }
     }
 
@@ -146,7 +147,7 @@ impl<B: Backend> Engine<B> {
             self.table.check_new(descriptor.event)?;
         }
         let waits = self.waits(descriptor)?;
-        if waits.iter().any(|event| event.raw.is_err()) {
+        if waits.iter().any(|event| event.raw.as_ref().is_err_and(Ended::has_failed)) {
             return Err(B::CODES.wait_failed);
         }
         let blocking = descriptor.flags & (FLAG_REPLY | FLAG_BLOCKING) == FLAG_REPLY | FLAG_BLOCKING;
@@ -170,7 +171,7 @@ impl<B: Backend> Engine<B> {
         };
         self.busy = true;
         let Some(event) = event else { return Ok(Step::from(Ok(()))) };
-        let event = Arc::new(Event { raw: Ok(event) });
+        let event = Arc::new(Event { id: named, raw: Ok(event), user: None });
         if named != NO_ID {
             self.table.insert(named, Object::Event(Arc::clone(&event)));
         }

@@ -1,5 +1,5 @@
 //! Events: waiting, status, times, those that the guest completes.
-use super::table::{Event, Object};
+use super::table::{Ended, Event, Object};
 use super::{Answer, Engine, Outcome, Step, body};
 use kasoku_abi::accel::command::{Descriptor, INLINE_WAITS, MAX_WAITS};
 use kasoku_abi::accel::object::{CreateUserEvent, SetUserEvent};
@@ -36,27 +36,31 @@ impl<B: Backend> Engine<B> {
         };
         self.busy = false;
         let backend = Arc::clone(&self.backend);
-        Step::Later(Box::new(move || wait(&*backend, &events)))
+        let ids = events.iter().map(|event| event.id).collect();
+        Step::Wait(ids, Box::new(move || wait(&*backend, &events)))
     }
 
     pub(super) fn event_status(&self, id: Id) -> Outcome {
         let status = match &self.table.event(id)?.raw {
             Ok(event) => self.backend.event_status(event)?,
-            Err(Status(code)) => *code,
+            Err(ended) => ended.status,
         };
         Ok(Answer { values: [u64::from(status as u32), 0, 0, 0, 0], ..Answer::default() })
     }
 
     pub(super) fn event_profile(&self, id: Id) -> Outcome {
-        let event = self.table.event(id)?.raw.as_ref().map_err(|_| B::CODES.no_profile)?;
-        let values = self.backend.event_profile(event)?;
+        let values = match &self.table.event(id)?.raw {
+            Ok(event) => self.backend.event_profile(event)?,
+            Err(ended) => ended.times.ok_or(B::CODES.no_profile)?,
+        };
         Ok(Answer { values, ..Answer::default() })
     }
 
     pub(super) fn create_user_event(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
         let CreateUserEvent { context } = body(descriptor);
-        let raw = self.backend.create_user_event(&self.table.context(context)?.raw)?;
-        Ok(Object::Event(Arc::new(Event { raw: Ok(raw) })))
+        let context = Arc::clone(self.table.context(context)?);
+        let raw = self.backend.create_user_event(&context.raw)?;
+        Ok(Object::Event(Arc::new(Event { id: descriptor.target, raw: Ok(raw), user: Some(context) })))
     }
 
     pub(super) fn set_user_event(&mut self, descriptor: &Descriptor) -> Result<(), Status> {
@@ -64,7 +68,10 @@ impl<B: Backend> Engine<B> {
         if status > 0 {
             return Err(B::CODES.bad_value);
         }
-        let event = self.table.event(descriptor.target)?.raw.as_ref().map_err(|status| *status)?;
+        let event = self.table.event(descriptor.target)?.raw.as_ref().map_err(|ended| match ended.status {
+            0 => B::CODES.bad_operation,
+            status => Status(status),
+        })?;
         self.backend.set_user_event(event, status)
     }
 }
@@ -75,5 +82,6 @@ pub fn wait<B: Backend>(backend: &B, events: &[Arc<Event<B>>]) -> Outcome {
     if !raw.is_empty() {
         backend.wait(&raw)?;
     }
-    if raw.len() == events.len() { Ok(Answer::default()) } else { Err(B::CODES.wait_failed) }
+    let failed = events.iter().any(|event| event.raw.as_ref().is_err_and(Ended::has_failed));
+    if failed { Err(B::CODES.wait_failed) } else { Ok(Answer::default()) }
 }

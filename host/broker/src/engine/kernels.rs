@@ -1,65 +1,99 @@
 //! Kernels: creation and arguments. Launching is in `enqueue`.
 use super::table::{Buffer, Image, Kernel, Object};
 use super::{Engine, body};
-use kasoku_abi::accel::NO_ID;
 use kasoku_abi::accel::command::Descriptor;
 use kasoku_abi::accel::kernel::{
     ARGUMENT_BYTES, ARGUMENT_LOCAL, ARGUMENT_MAX, ARGUMENT_OBJECT, CloneKernel, CreateKernel, INLINE_ARGUMENT,
     NAME_MAX, SetArgument,
 };
+use kasoku_abi::accel::{Id, NO_ID};
 use kasoku_backend::{Argument, Backend, Status};
 use std::sync::Arc;
 
 impl<B: Backend> Engine<B> {
     pub(super) fn create_kernel(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
         let CreateKernel { program, name } = body(descriptor);
-        let program = Arc::clone(self.table.program(program)?);
         let name = self.copy(name, NAME_MAX)?;
         let name = core::str::from_utf8(&name).map_err(|_| B::CODES.bad_kernel_name)?;
+        self.make_kernel(program, name)
+    }
+
+    pub fn make_kernel(&self, program: Id, name: &str) -> Result<Object<B>, Status> {
+        let program = Arc::clone(self.table.program(program)?);
         let loaded = program.loaded().ok_or(B::CODES.not_executable)?;
         let raw = self.backend.create_kernel(&loaded, name)?;
-        let (memory, samplers, failed) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Object::Kernel(Box::new(Kernel { raw, memory, samplers, failed })))
+        let name = name.to_owned();
+        let (memory, samplers, failed, settings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Ok(Object::Kernel(Box::new(Kernel { raw, program, name, settings, memory, samplers, failed })))
     }
 
     pub(super) fn clone_kernel(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
         let CloneKernel { source } = body(descriptor);
         let source = self.table.kernel(source)?;
         let raw = self.backend.clone_kernel(&source.raw)?;
-        let (memory, samplers) = (source.memory.clone(), source.samplers.clone());
-        Ok(Object::Kernel(Box::new(Kernel { raw, memory, samplers, failed: source.failed.clone() })))
+        Ok(Object::Kernel(Box::new(Kernel {
+            raw,
+            program: Arc::clone(&source.program),
+            name: source.name.clone(),
+            settings: source.settings.clone(),
+            memory: source.memory.clone(),
+            samplers: source.samplers.clone(),
+            failed: source.failed.clone(),
+        })))
     }
 
     pub(super) fn set_argument(&mut self, descriptor: &Descriptor) -> Result<(), Status> {
         let argument: SetArgument = body(descriptor);
-        let result = self.try_set_argument(descriptor.target, &argument);
-        if let Ok(kernel) = self.table.kernel_mut(descriptor.target) {
-            kernel.failed.retain(|(index, _)| *index != argument.index);
-            // An index that no kernel has is not remembered: the list stays as short as the kernel's arguments.
-            if let Err(status) = result
-                && status != B::CODES.bad_argument_index
-            {
-                kernel.failed.push((argument.index, status));
+        let long = match argument.kind {
+            ARGUMENT_BYTES if argument.size as usize > INLINE_ARGUMENT => {
+                if argument.data.len == argument.size {
+                    self.copy(argument.data, ARGUMENT_MAX)
+                } else {
+                    Err(B::CODES.bad_value)
+                }
             }
-        }
-        result
+            _ => Ok(Vec::new()),
+        };
+        self.set_copied_argument(descriptor.target, &argument, long)
     }
 
-    fn try_set_argument(&mut self, kernel: u64, argument: &SetArgument) -> Result<(), Status> {
+    /// `long`: the value where it is not inline.
+    pub fn set_copied_argument(
+        &mut self,
+        kernel_id: Id,
+        argument: &SetArgument,
+        long: Result<Vec<u8>, Status>,
+    ) -> Result<(), Status> {
+        let result = long.and_then(|long| {
+            self.try_set_argument(kernel_id, argument, &long)?;
+            Ok(long)
+        });
+        if let Ok(kernel) = self.table.kernel_mut(kernel_id) {
+            kernel.failed.retain(|(index, _)| *index != argument.index);
+            // An index that no kernel has is not remembered: the list stays as short as the kernel's arguments.
+            match &result {
+                Ok(long) => {
+                    let setting = (*argument, long.clone());
+                    match kernel.settings.iter_mut().find(|(known, _)| known.index == argument.index) {
+                        Some(known) => *known = setting,
+                        None => kernel.settings.push(setting),
+                    }
+                }
+                Err(status) if *status != B::CODES.bad_argument_index => kernel.failed.push((argument.index, *status)),
+                Err(_) => {}
+            }
+        }
+        result.map(|_| ())
+    }
+
+    fn try_set_argument(&mut self, kernel: Id, argument: &SetArgument, long: &[u8]) -> Result<(), Status> {
         let index = argument.index;
         let mut object = None;
-        let long;
         let value = match argument.kind {
             ARGUMENT_BYTES if argument.size as usize <= INLINE_ARGUMENT => {
                 Argument::Bytes(&argument.inline[..argument.size as usize])
             }
-            ARGUMENT_BYTES => {
-                if argument.data.len != argument.size {
-                    return Err(B::CODES.bad_value);
-                }
-                long = self.copy(argument.data, ARGUMENT_MAX)?;
-                Argument::Bytes(&long)
-            }
+            ARGUMENT_BYTES => Argument::Bytes(long),
             ARGUMENT_OBJECT if argument.object == NO_ID => Argument::NullBuffer,
             ARGUMENT_OBJECT => {
                 object = Some(match self.table.get(argument.object) {

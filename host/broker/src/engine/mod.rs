@@ -4,17 +4,18 @@
 
 mod buffers;
 mod enqueue;
-mod events;
+pub mod events;
 mod images;
 mod info;
 mod kernels;
 mod objects;
-mod programs;
-mod table;
+pub mod programs;
+pub mod table;
 
 use crate::companion::Companion;
 use crate::memory::Memory;
 use kasoku_abi::accel::command::{self, Descriptor, FLAG_REPLY};
+use kasoku_abi::accel::info::DEVICE_DIRECT_BUFFERS;
 use kasoku_abi::accel::{Id, Range};
 use kasoku_backend::{Backend, HostBytes, Status};
 use std::sync::Arc;
@@ -40,8 +41,13 @@ pub type Outcome = Result<Answer, Status>;
 pub enum Step {
     Done(Outcome),
     /// The rest may take long; it needs the session's objects no more and may run beside later commands.
-    Later(Box<dyn FnOnce() -> Outcome + Send>),
+    Later(LongCall),
+    /// As `Later`: waits for these events.
+    Wait(Vec<Id>, LongCall),
 }
+
+/// A call that is finished without the engine.
+pub type LongCall = Box<dyn FnOnce() -> Outcome + Send>;
 
 impl From<Result<(), Status>> for Step {
     fn from(result: Result<(), Status>) -> Self {
@@ -51,10 +57,10 @@ impl From<Result<(), Status>> for Step {
 
 /// One session.
 pub struct Engine<B: Backend> {
-    backend: Arc<B>,
-    memory: Arc<Memory>,
-    companion: Arc<Companion>,
-    table: Table<B>,
+    pub(crate) backend: Arc<B>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) companion: Arc<Companion>,
+    pub(crate) table: Table<B>,
     /// Bytes of device memory outside the arena that the guest may still take.
     device_memory_left: Arc<AtomicU64>,
     /// Bytes of program texts and binaries that the broker may still keep for the guest.
@@ -150,7 +156,38 @@ impl<B: Backend> Engine<B> {
         Ok(Answer { len: value.len() as u64, written: written as u64, ..Answer::default() })
     }
 
-    fn release(&mut self, id: Id) -> Result<(), Status> {
+    /// Waits until nothing is queued on any device; to be called without the engine.
+    pub fn drain(&self) -> Box<dyn FnOnce() + Send> {
+        let queues = self.table.objects().filter_map(|(_, object)| match object {
+            Object::Queue(queue) => Some(Arc::clone(queue)),
+            _ => None,
+        });
+        let (backend, queues) = (Arc::clone(&self.backend), queues.collect::<Vec<_>>());
+        Box::new(move || {
+            for queue in queues {
+                // A failure belongs to the guest's own commands: it is told by them.
+                let _ = backend.finish(&queue.raw);
+            }
+        })
+    }
+
+    /// Whether one of these events waits for the guest.
+    pub fn are_held_up(&self, events: &[Id]) -> bool {
+        events.iter().any(|id| {
+            let event = self.table.event(*id).ok().filter(|event| event.user.is_some());
+            let status = event.and_then(|event| event.raw.as_ref().ok()).map(|raw| self.backend.event_status(raw));
+            matches!(status, Some(Ok(status)) if status > 0)
+        })
+    }
+
+    /// Whether buffers with storage are their storage, on every device.
+    pub fn is_direct(&self) -> bool {
+        let records = self.backend.describe();
+        let mut answers = records.iter().filter(|record| record.parameter == DEVICE_DIRECT_BUFFERS);
+        answers.all(|record| record.value.first() == Some(&1))
+    }
+
+    pub fn release(&mut self, id: Id) -> Result<(), Status> {
         self.table.remove(id).map(|_| ()).ok_or(B::CODES.bad_value)
     }
 }

@@ -9,20 +9,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 impl<B: Backend> Engine<B> {
-    pub(super) fn create_context(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
+    pub fn create_context(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
         let CreateContext { devices } = body(descriptor);
         let raw = self.backend.create_context(devices)?;
-        Ok(Object::Context(Arc::new(Context { raw, devices })))
+        Ok(Object::Context(Arc::new(Context { raw, id: descriptor.target, devices })))
     }
 
-    pub(super) fn create_queue(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
+    pub fn create_queue(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
         let CreateQueue { context, device, flags } = body(descriptor);
         if flags & !(QUEUE_OUT_OF_ORDER | QUEUE_PROFILING) != 0 {
             return Err(B::CODES.bad_value);
         }
-        let raw = self.backend.create_queue(&self.table.context(context)?.raw, device, flags)?;
+        let context = Arc::clone(self.table.context(context)?);
+        let raw = self.backend.create_queue(&context.raw, device, flags)?;
         let in_order = flags & QUEUE_OUT_OF_ORDER == 0;
-        Ok(Object::Queue(Arc::new(Queue { raw, in_order, failure: AtomicI32::new(0) })))
+        Ok(Object::Queue(Arc::new(Queue { raw, context, device, flags, in_order, failure: AtomicI32::new(0) })))
     }
 
     pub(super) fn flush(&mut self, queue: Id) -> Result<(), Status> {

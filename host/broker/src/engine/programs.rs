@@ -4,6 +4,7 @@ use super::{Answer, Engine, Outcome, Step, body};
 use crate::companion::Companion;
 use crate::job::{Parts, decode_constants};
 use crate::signature::{Signed, split};
+use kasoku_abi::accel::Id;
 use kasoku_abi::accel::command::{COMPILE_PROGRAM, Descriptor};
 use kasoku_abi::accel::program::{
     BINARY, BuildProgram, CONSTANTS_MAX, Constant, CreateProgram, HEADER_NAME_MAX, HEADERS_MAX, Header, INPUTS_MAX,
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zerocopy::FromBytes;
 
 pub struct Program<B: Backend> {
+    pub id: Id,
     context: Arc<Context<B>>,
     text: Text,
     state: Mutex<State<B>>,
@@ -35,11 +37,29 @@ struct State<B: Backend> {
     builds: Vec<DeviceBuild>,
 }
 
-struct DeviceBuild {
-    device: u32,
-    phase: BuildPhase,
-    log: Vec<u8>,
-    binary: Option<Signed>,
+/// One device's build of a program.
+#[derive(Clone)]
+pub struct DeviceBuild {
+    pub device: u32,
+    pub phase: BuildPhase,
+    pub log: Vec<u8>,
+    pub binary: Option<Signed>,
+}
+
+/// `ProgramParts.kind` of a program that was linked of others.
+pub const LINKED: u32 = 0;
+
+/// Everything about a program that a session file keeps.
+pub struct ProgramParts {
+    pub context: Id,
+    /// `SOURCE`, `BINARY`, `INTERMEDIATE`, or `LINKED` here.
+    pub kind: u32,
+    /// That a binary is for.
+    pub device: u32,
+    pub text: Vec<u8>,
+    /// Whether kernels can be made of it.
+    pub loaded: bool,
+    pub builds: Vec<DeviceBuild>,
 }
 
 impl DeviceBuild {
@@ -66,6 +86,18 @@ impl<B: Backend> Program<B> {
     /// The binary for a device, to link it or to hand it out.
     pub fn binary(&self, device: u32) -> Option<Signed> {
         self.state().builds.iter().find(|build| build.device == device)?.binary.clone()
+    }
+
+    pub fn parts(&self) -> ProgramParts {
+        let state = self.state();
+        let (kind, device, text) = match &self.text {
+            Text::Compiled(Language::Source, text) => (SOURCE, 0, text.clone()),
+            Text::Compiled(Language::Intermediate, text) => (INTERMEDIATE, 0, text.clone()),
+            Text::Binary(signed) => (BINARY, state.builds.first().map_or(0, |build| build.device), signed.to_vec()),
+            Text::Linked => (LINKED, 0, Vec::new()),
+        };
+        let (loaded, builds) = (state.loaded.is_some(), state.builds.clone());
+        ProgramParts { context: self.context.id, kind, device, text, loaded, builds }
     }
 
     pub fn signed_binary(&self, device: u32) -> Option<Vec<u8>> {
@@ -124,7 +156,38 @@ impl<B: Backend> Engine<B> {
             _ => return Err(B::CODES.bad_value),
         };
         let state = Mutex::new(State { loaded: None, builds });
-        Ok(Object::Program(Arc::new(Program { context, text, state, _charge: charge })))
+        Ok(Object::Program(Arc::new(Program { id: descriptor.target, context, text, state, _charge: charge })))
+    }
+
+    /// Makes a program of what [`Program::parts`] gave; the binaries need not be what they claim.
+    pub fn assemble_program(&self, id: Id, parts: ProgramParts) -> Result<Object<B>, Status> {
+        let ProgramParts { context, kind, device, text, loaded, builds } = parts;
+        let context = Arc::clone(self.table.context(context)?);
+        let charge = Charge::take(&self.text_left, text.len() as u64).ok_or(B::CODES.no_host_memory)?;
+        let known = |device| devices(context.devices).any(|known| known == device);
+        if !builds.iter().all(|build| known(build.device)) {
+            return Err(B::CODES.bad_value);
+        }
+        let text = match kind {
+            SOURCE => Text::Compiled(Language::Source, text),
+            INTERMEDIATE => Text::Compiled(Language::Intermediate, text),
+            BINARY if builds.iter().all(|build| build.device == device) => {
+                Text::Binary(split(&text).ok_or(B::CODES.bad_binary)?)
+            }
+            LINKED => Text::Linked,
+            _ => return Err(B::CODES.bad_value),
+        };
+        let genuine = |signed: &Signed| self.companion.verify(signed);
+        let own = if let Text::Binary(signed) = &text { genuine(signed) } else { true };
+        if !own || !builds.iter().filter_map(|build| build.binary.as_ref()).all(genuine) {
+            return Err(B::CODES.bad_binary);
+        }
+        let done = builds.iter().filter(|build| build.phase == BuildPhase::Done);
+        let binaries: Vec<(u32, &[u8])> =
+            done.filter_map(|build| build.binary.as_ref().map(|signed| (build.device, signed.binary()))).collect();
+        let loaded = if loaded { Some(Arc::new(self.backend.load_program(&context.raw, &binaries)?)) } else { None };
+        let state = Mutex::new(State { loaded, builds });
+        Ok(Object::Program(Arc::new(Program { id, context, text, state, _charge: charge })))
     }
 
     /// `BUILD_PROGRAM` and `COMPILE_PROGRAM`.
@@ -175,7 +238,7 @@ impl<B: Backend> Engine<B> {
         let running = |device| DeviceBuild { phase: BuildPhase::Running, ..DeviceBuild::new(device) };
         let state = Mutex::new(State { loaded: None, builds: devices(wanted).map(running).collect() });
         let charge = Charge::take(&self.text_left, 0).ok_or(B::CODES.no_host_memory)?;
-        let program = Arc::new(Program { context, text: Text::Linked, state, _charge: charge });
+        let program = Arc::new(Program { id: descriptor.target, context, text: Text::Linked, state, _charge: charge });
         let (headers, constants) = (Vec::new(), Vec::new());
         Ok(PendingBuild { program, stage: Stage::Link(inputs), devices: wanted, options, headers, constants })
     }

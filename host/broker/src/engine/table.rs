@@ -1,6 +1,7 @@
 //! The objects of a lease, by the numbers that the guest gave them.
 use super::programs::Program;
-use kasoku_abi::accel::{Id, NO_ID};
+use kasoku_abi::accel::kernel::SetArgument;
+use kasoku_abi::accel::{Id, NO_ID, Range};
 use kasoku_backend::{Backend, HostBytes, ImageLayout, Status};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -11,12 +12,17 @@ const MAX_OBJECTS: usize = 1 << 20;
 
 pub struct Context<B: Backend> {
     pub raw: B::Context,
+    pub id: Id,
     /// Bit per device.
     pub devices: u64,
 }
 
 pub struct Queue<B: Backend> {
     pub raw: B::Queue,
+    pub context: Arc<Context<B>>,
+    pub device: u32,
+    /// `object::QUEUE_*`.
+    pub flags: u32,
     pub in_order: bool,
     /// First failure of a posted command, reported by the next `FINISH`; 0 = none.
     pub failure: AtomicI32,
@@ -24,9 +30,16 @@ pub struct Queue<B: Backend> {
 
 pub struct Buffer<B: Backend> {
     pub raw: B::Buffer,
+    pub id: Id,
+    pub context: Arc<Context<B>>,
+    /// Where it begins in its parent.
+    pub origin: u64,
     pub size: u64,
-    /// Host side, where the buffer has one.
+    /// `memory::BUFFER_*`.
+    pub flags: u32,
+    /// Host side, where the buffer has one, and where that lies in the arena.
     pub storage: Option<HostBytes>,
+    pub storage_range: Range,
     /// Ranges (offset, size) that are mapped.
     pub maps: Mutex<Vec<(u64, u64)>>,
     /// What dropping it gives back.
@@ -72,6 +85,10 @@ impl Drop for Charge {
 
 pub struct Kernel<B: Backend> {
     pub raw: B::Kernel,
+    pub program: Arc<Program<B>>,
+    pub name: String,
+    /// The last setting of each argument, with its value where that is not inline.
+    pub settings: Vec<(SetArgument, Vec<u8>)>,
     /// Buffers and images that are arguments: the API does not keep them alive, and a launch with a dead one is refused.
     pub memory: Vec<(u32, Weak<dyn Send + Sync>)>,
     /// Samplers that are arguments.
@@ -81,8 +98,28 @@ pub struct Kernel<B: Backend> {
 }
 
 pub struct Event<B: Backend> {
-    /// `Err`: the command failed when it was enqueued.
-    pub raw: Result<B::Event, Status>,
+    pub id: Id,
+    pub raw: Result<B::Event, Ended>,
+    /// Of an event that the guest completes.
+    pub user: Option<Arc<Context<B>>>,
+}
+
+/// What is left of a command that the device knows nothing of.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// 0: it completed before the session was moved here. Else it failed when it was enqueued, or before the move.
+    pub status: i32,
+    pub times: Option<[u64; 5]>,
+}
+
+impl Ended {
+    pub const fn failed(status: Status) -> Self {
+        Self { status: status.0, times: None }
+    }
+
+    pub const fn has_failed(&self) -> bool {
+        self.status != 0
+    }
 }
 
 pub enum Object<B: Backend> {
@@ -98,9 +135,50 @@ pub enum Object<B: Backend> {
     Failed(Status),
 }
 
+/// An object that the guest has released and others may still need.
+pub enum Shadow<B: Backend> {
+    Context(Weak<Context<B>>),
+    Buffer(Weak<Buffer<B>>),
+    Program(Weak<Program<B>>),
+}
+
+impl<B: Backend> Shadow<B> {
+    fn of(object: &Object<B>) -> Option<Self> {
+        match object {
+            Object::Context(object) if Arc::strong_count(object) > 1 => Some(Self::Context(Arc::downgrade(object))),
+            Object::Buffer(object) if Arc::strong_count(object) > 1 => Some(Self::Buffer(Arc::downgrade(object))),
+            Object::Program(object) if Arc::strong_count(object) > 1 => Some(Self::Program(Arc::downgrade(object))),
+            _ => None,
+        }
+    }
+
+    /// The object, while it lives.
+    pub fn object(&self) -> Option<Object<B>> {
+        match self {
+            Self::Context(object) => object.upgrade().map(Object::Context),
+            Self::Buffer(object) => object.upgrade().map(Object::Buffer),
+            Self::Program(object) => object.upgrade().map(Object::Program),
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        match self {
+            Self::Context(object) => object.strong_count() == 0,
+            Self::Buffer(object) => object.strong_count() == 0,
+            Self::Program(object) => object.strong_count() == 0,
+        }
+    }
+}
+
 pub struct Table<B: Backend> {
     objects: HashMap<Id, Object<B>>,
+    shadows: HashMap<Id, Shadow<B>>,
+    /// Number of shadows at which dead ones are looked for.
+    sweep_at: usize,
 }
+
+/// Least number of shadows worth a search for dead ones.
+const SWEEP: usize = 64;
 
 macro_rules! getters {
     ($($name:ident $variant:ident $type:ty, $code:ident;)*) => {
@@ -116,7 +194,7 @@ macro_rules! getters {
 
 impl<B: Backend> Table<B> {
     pub fn new() -> Self {
-        Self { objects: HashMap::new() }
+        Self { objects: HashMap::new(), shadows: HashMap::new(), sweep_at: SWEEP }
     }
 
     getters! {
@@ -158,6 +236,23 @@ impl<B: Backend> Table<B> {
     }
 
     pub fn remove(&mut self, id: Id) -> Option<Object<B>> {
-        self.objects.remove(&id)
+        let object = self.objects.remove(&id)?;
+        if let Some(shadow) = Shadow::of(&object) {
+            self.shadows.insert(id, shadow);
+            if self.shadows.len() >= self.sweep_at {
+                self.shadows.retain(|_, shadow| !shadow.is_dead());
+                self.sweep_at = SWEEP.max(2 * self.shadows.len());
+            }
+        }
+        Some(object)
+    }
+
+    pub fn objects(&self) -> impl Iterator<Item = (Id, &Object<B>)> {
+        self.objects.iter().map(|(id, object)| (*id, object))
+    }
+
+    /// Objects that the guest has released and others still need.
+    pub fn released(&self) -> impl Iterator<Item = (Id, Object<B>)> {
+        self.shadows.iter().filter_map(|(id, shadow)| shadow.object().map(|object| (*id, object)))
     }
 }

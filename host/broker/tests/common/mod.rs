@@ -8,7 +8,7 @@ use kasoku_abi::accel::{Id, Range, session};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -100,6 +100,27 @@ impl Guest {
     }
 
     pub fn start_with(device: &str, leases: &Path, memory: u64, sealed: bool) -> Result<Self, serde_json::Value> {
+        Self::start_from(device, leases, memory, sealed, None, 0)
+    }
+
+    /// A guest with a session that goes on: `file` is what `save` gave for one with its memory.
+    pub fn start_saved(device: &str, leases: &Path, file: &OwnedFd) -> Result<Self, serde_json::Value> {
+        Self::start_from(device, leases, MEMORY, true, Some(file), 0)
+    }
+
+    /// A guest on a machine that offers its CPU devices in parts.
+    pub fn start_part(device: &str, leases: &Path, parts: u32) -> Result<Self, serde_json::Value> {
+        Self::start_from(device, leases, MEMORY, true, None, parts)
+    }
+
+    fn start_from(
+        device: &str,
+        leases: &Path,
+        memory: u64,
+        sealed: bool,
+        session: Option<&OwnedFd>,
+        parts: u32,
+    ) -> Result<Self, serde_json::Value> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create(c"session", flags).expect("memfd");
         rustix::fs::ftruncate(&file, memory).expect("ftruncate");
@@ -115,17 +136,19 @@ impl Guest {
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("pair");
         let output = leases.join(format!("output-{}", theirs.as_raw_fd()));
         let log = std::fs::File::create(&output).expect("a log");
-        let kept = [file.as_raw_fd(), doorbell.as_raw_fd(), wake.as_raw_fd(), theirs.as_raw_fd()];
+        let mut kept = vec![file.as_raw_fd(), doorbell.as_raw_fd(), wake.as_raw_fd(), theirs.as_raw_fd()];
+        kept.extend(session.map(AsRawFd::as_raw_fd));
         let mut command = Command::new(env!("CARGO_BIN_EXE_kasoku-broker"));
-        command.args(["serve", "--device", device]).args(runtime_arguments());
-        for (name, number) in ["--memory-fd", "--doorbell-fd", "--wake-fd", "--control-fd"].iter().zip(kept) {
+        command.args(["serve", "--device", device, "--cpu-devices", &parts.to_string()]).args(runtime_arguments());
+        let names = ["--memory-fd", "--doorbell-fd", "--wake-fd", "--control-fd", "--session-fd"];
+        for (name, number) in names.iter().zip(&kept) {
             command.args([*name, &number.to_string()]);
         }
         command.arg("--lease-dir").arg(leases).stdin(Stdio::null()).stdout(log);
         // SAFETY: only fcntl between fork and exec, on descriptors that are open here.
         unsafe {
             command.pre_exec(move || {
-                for number in kept {
+                for &number in &kept {
                     rustix::io::fcntl_setfd(BorrowedFd::borrow_raw(number), rustix::io::FdFlags::empty())?;
                 }
                 Ok(())
@@ -161,6 +184,45 @@ impl Guest {
     pub fn start_other(device: &str, leases: &Directory) -> Option<Self> {
         let other = devices().into_iter().find(|other| other != device)?;
         Some(Self::start(&other, &leases.0).unwrap_or_else(|error| panic!("{other}: {error}")))
+    }
+
+    /// Sends a line to the broker, as the holder of the lease does, and returns its answer.
+    pub fn ask(&mut self, request: &serde_json::Value) -> serde_json::Value {
+        self.tell(request);
+        self.control_line()
+    }
+
+    /// Sends a line to the broker.
+    pub fn tell(&mut self, request: &serde_json::Value) {
+        let control = self.control.as_mut().expect("still open").get_mut();
+        control.write_all(format!("{request}\n").as_bytes()).expect("the broker listens");
+    }
+
+    /// The next line on the control socket and the descriptor that came with it.
+    pub fn control_file(&mut self) -> (serde_json::Value, Option<OwnedFd>) {
+        let control = self.control.as_mut().expect("still open").get_mut();
+        let mut bytes = [0u8; 4096];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = rustix::net::RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [std::io::IoSliceMut::new(&mut bytes)];
+        let flags = rustix::net::RecvFlags::CMSG_CLOEXEC;
+        let count = rustix::net::recvmsg(control, &mut parts, &mut ancillary, flags).expect("a line in time").bytes;
+        let file = ancillary.drain().find_map(|part| match part {
+            rustix::net::RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+            _ => None,
+        });
+        (serde_json::from_slice(&bytes[..count]).expect("JSON"), file)
+    }
+
+    /// Goes on where another guest of the same session was: its numbers, its place in the ring.
+    pub fn go_on_from(&mut self, other: &Self) {
+        (self.tail, self.sequence) = (other.tail, other.sequence);
+        (self.next_id, self.arena_used) = (other.next_id, other.arena_used);
+    }
+
+    /// Goes on where the broker is in the ring.
+    pub fn seek_to_head(&mut self) {
+        self.tail = self.word64(session::OFFSET_HEAD).load(Ordering::SeqCst);
     }
 
     /// Closes the control socket.

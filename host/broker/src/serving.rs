@@ -1,0 +1,271 @@
+//! One device being served: its lock, the process that serves it, its compilers. A session may have several in its life.
+use crate::cli::{ChildOptions, ServeOptions};
+use crate::compilers::{Compilers, Ended, Origin};
+use crate::jail::open_to_others;
+use crate::job;
+use crate::lease::{Lease, LeaseError};
+use crate::link::{self, Message, Received};
+use crate::list::runtimes;
+use crate::memory::MemoryError;
+use crate::parts::{self, DeviceName};
+use crate::process::{Process, WORK};
+use crate::session::seal::Sealed;
+use crate::signature::Key;
+use crate::warm::WarmProgram;
+use kasoku_abi::accel::program::TEXT_MAX;
+use serde_json::Value;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// First of the user ids that brokers become when they start as root: the range that systemd uses for the same purpose.
+const FIRST_UID: u32 = 61_184;
+const UIDS: u32 = 4_336;
+
+/// Why a device cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("there is no device {device}; this machine has implementations: {found}")]
+    NoDevice { device: String, found: String },
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error("cannot start a process for the device: {0}")]
+    Start(std::io::Error),
+    #[error("the device cannot be opened: {0}")]
+    Device(String),
+    #[error("{0}")]
+    Session(String),
+}
+
+impl ServeError {
+    /// The word by which a program tells them apart.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoDevice { .. } => "no-device",
+            Self::Lease(LeaseError::Held { .. }) => "held",
+            Self::Lease(_) => "lease-directory",
+            Self::Memory(_) => "memory",
+            Self::Start(_) => "start",
+            Self::Device(_) => "device",
+            Self::Session(_) => "session",
+        }
+    }
+}
+
+/// What the session consists of whichever device it is on.
+pub struct Descriptors {
+    pub memory: OwnedFd,
+    pub doorbell: OwnedFd,
+    pub wake: OwnedFd,
+}
+
+/// A session that waits for a device: its file and what that says of itself.
+pub struct Kept {
+    pub file: OwnedFd,
+    pub sealed: Sealed,
+}
+
+/// A served device.
+pub struct Serving {
+    pub worker: Process,
+    pub compilers: Compilers,
+    /// Known when the worker has opened the device.
+    key: Option<Key>,
+    /// The worker's report.
+    pub report: Value,
+    warm: WarmProgram,
+    /// The kind of device that the session is of, while it is being rebuilt.
+    expects: Option<String>,
+    /// CPU devices are offered in parts, and this is none.
+    in_parts: bool,
+    /// Last: the lock is given up when everything else is gone.
+    _lease: Lease,
+}
+
+/// What a message of the worker means for the session.
+pub enum Heard {
+    Nothing,
+    /// The device is served from now on.
+    Ready,
+    /// The worker says that it cannot go on.
+    Failed(String),
+    /// The session's file: how many bytes of records, how many objects.
+    Saved {
+        file: OwnedFd,
+        records_len: u64,
+        objects: u64,
+    },
+    NotSaved(String),
+}
+
+impl Serving {
+    /// Takes the lock of `device` and starts the process that serves it, with the session of `kept` if there is one.
+    pub fn start(
+        options: &ServeOptions,
+        device_name: &str,
+        secret: &[u8],
+        session: &Descriptors,
+        kept: Option<&Kept>,
+    ) -> Result<Self, ServeError> {
+        let found = runtimes(&options.sources);
+        let parts = options.sources.cpu_devices;
+        let name = DeviceName::parse(device_name);
+        let chosen = name.as_ref().and_then(|name| name.find(&found, parts).zip(Some(name)));
+        let (runtime, name) = chosen.ok_or_else(|| ServeError::NoDevice {
+            device: device_name.to_owned(),
+            found: match found.iter().map(|runtime| runtime.name.as_str()).collect::<Vec<_>>().join(", ") {
+                names if names.is_empty() => "none".into(),
+                names => names,
+            },
+        })?;
+        let lease = Lease::take(&options.lease_dir, device_name, name.part.map(|_| name.whole()).as_deref())?;
+        let uid = identity(device_name, &runtime.library, &lease);
+        let common = ChildOptions {
+            library: runtime.library.clone(),
+            runtime: runtime.name.clone(),
+            device: name.index,
+            uid,
+            processors: name.part.map(|part| parts::share(&parts::own(), part, parts)).unwrap_or_default(),
+            parts: if name.part.is_some() { parts } else { 0 },
+            ..ChildOptions::default()
+        };
+        let scratch = lease.private_directory("serve", uid).map_err(ServeError::Start)?;
+        let warm = WarmProgram::of(&options.lease_dir, device_name, secret);
+        let for_worker = ChildOptions {
+            warm: warm.file().map_or(0, AsRawFd::as_raw_fd),
+            memory: session.memory.as_raw_fd(),
+            doorbell: session.doorbell.as_raw_fd(),
+            wake: session.wake.as_raw_fd(),
+            session: kept.map_or(0, |kept| kept.file.as_raw_fd()),
+            session_records: kept.map_or(0, |kept| kept.sealed.records_len),
+            device_memory_mib: options.device_memory_mib,
+            scratch,
+            ..common.clone()
+        };
+        // The serving process holds the lock too: should this one be killed, the device comes free when that one is gone.
+        let mut inherited =
+            vec![session.memory.as_fd(), session.doorbell.as_fd(), session.wake.as_fd(), lease.lock.as_fd()];
+        inherited.extend(lease.whole.as_ref().map(AsFd::as_fd));
+        inherited.extend(warm.file().map(AsFd::as_fd));
+        inherited.extend(kept.map(|kept| kept.file.as_fd()));
+        let worker = Process::start(WORK, for_worker, &inherited).map_err(ServeError::Start)?;
+        let compilers = Compilers::new(common, lease.scratch.clone());
+        let expects = kept.map(|kept| kept.sealed.identity.clone());
+        let in_parts = parts != 0 && name.part.is_none();
+        Ok(Self { worker, compilers, key: None, report: Value::Null, warm, expects, in_parts, _lease: lease })
+    }
+
+    /// Kind of device and driver.
+    pub fn identity(&self) -> &str {
+        self.report.get("identity").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Deals with a message of the worker.
+    pub fn hear(&mut self, received: Received, secret: &[u8]) -> Heard {
+        let Received { message, text, descriptors } = received;
+        let file = descriptors.into_iter().next();
+        let words = || String::from_utf8_lossy(&text).into_owned();
+        match (message.kind, file) {
+            (link::READY, _) if self.key.is_none() => {
+                self.report = serde_json::from_slice(&text).unwrap_or_default();
+                let identity = self.identity().to_owned();
+                self.key = Some(Key::new(secret, &identity));
+                if self.in_parts && self.report.get("kind").and_then(Value::as_str) == Some("cpu") {
+                    return Heard::Failed("CPU devices are offered in parts: name one, such as RUNTIME:0.0".into());
+                }
+                match &self.expects {
+                    Some(expected) if *expected != identity => {
+                        Heard::Failed(format!("the session is of a {expected}, this device is a {identity}"))
+                    }
+                    // Its objects are made first.
+                    Some(_) => Heard::Nothing,
+                    None => self.begin(),
+                }
+            }
+            (link::RESTORED, _) if self.key.is_some() && self.expects.is_some() => self.begin(),
+            (link::FAILED, _) => Heard::Failed(words()),
+            (link::COMPILE, Some(job)) => {
+                let origin = Origin::Worker(message.request);
+                if message.value == link::LINKS {
+                    self.compilers.submit_link(origin, job, self.key.as_ref());
+                } else {
+                    self.compilers.submit(origin, job);
+                }
+                Heard::Nothing
+            }
+            (link::VERIFY, Some(file)) => {
+                let genuine = link::read_all(file, TEXT_MAX)
+                    .is_ok_and(|binary| self.key.as_ref().is_some_and(|key| key.verify(&message.tag, &binary)));
+                let answer = Message { value: genuine.into(), ..Message::new(link::VERIFIED, message.request) };
+                if self.worker.link.send_now(&answer, &[]).is_err() { self.deafness() } else { Heard::Nothing }
+            }
+            (link::SAVED, Some(file)) => {
+                let objects = message.tag.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+                Heard::Saved { file, records_len: message.value, objects }
+            }
+            (link::NOT_SAVED, _) => Heard::NotSaved(words()),
+            _ => Heard::Nothing,
+        }
+    }
+
+    /// The device is ready for commands.
+    fn begin(&mut self) -> Heard {
+        self.expects = None;
+        self.compilers.prepare();
+        let identity = self.identity().to_owned();
+        if let Some(job) = self.warm.job_for(&identity) {
+            self.compilers.submit(Origin::Supervisor, job);
+        }
+        Heard::Ready
+    }
+
+    /// Asks the worker to save the session.
+    pub fn ask_to_save(&self, deadline_ms: u64, memory: bool, stay: bool) -> bool {
+        let mut message = Message { value: deadline_ms, ..Message::new(link::SAVE, 0) };
+        (message.tag[0], message.tag[1]) = (memory.into(), stay.into());
+        self.worker.link.send_now(&message, &[]).is_ok()
+    }
+
+    /// Deals with what compilers have done; `ready`: whose links are readable.
+    pub fn turn_compilers(&mut self, ready: &[bool]) -> Heard {
+        let mut deaf = false;
+        for Ended { origin, tag, build } in self.compilers.turn(ready, self.key.as_ref()) {
+            match origin {
+                Origin::Supervisor => self.warm.keep(&tag, &build),
+                Origin::Worker(request) => {
+                    let result = link::sealed_file(&[&job::encode_result(&build)]);
+                    let descriptors: Vec<_> = result.iter().map(AsFd::as_fd).collect();
+                    let answer = Message { tag, ..Message::new(link::COMPILED, request) };
+                    deaf |= self.worker.link.send_now(&answer, &descriptors).is_err();
+                }
+            }
+        }
+        if deaf { self.deafness() } else { Heard::Nothing }
+    }
+
+    /// A worker that asks and does not listen is not ours any more. (A dead one is seen as dead in the next turn.)
+    fn deafness(&mut self) -> Heard {
+        if self.worker.has_ended() {
+            Heard::Nothing
+        } else {
+            Heard::Failed("the serving process does not read answers".into())
+        }
+    }
+}
+
+/// The user that the jailed processes become: one of their own where this program is root and the runtime's files are open
+/// to others, else nobody else (0).
+fn identity(device: &str, library: &Path, lease: &Lease) -> u32 {
+    let scratch_reachable = lease.scratch.ancestors().skip(1).all(open_for_passing);
+    if !rustix::process::geteuid().is_root() || !open_to_others(library) || !scratch_reachable {
+        return 0;
+    }
+    let hash = device.bytes().fold(2_166_136_261u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
+    FIRST_UID + hash % UIDS
+}
+
+fn open_for_passing(directory: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    directory.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
+}
