@@ -18,6 +18,12 @@ from kasoku.cli.terminal import home_option
 )
 @click.option("--require-keys", is_flag=True, help="Ask for keys on the loopback interface too, from the start.")
 @click.option("--region", default=None, help="The region that SigV4 signatures must name. [default: any]")
+@click.option(
+    "--cpu-devices",
+    type=click.IntRange(0, 64),
+    default=0,
+    help="Offer each CPU device as that many, each with processors of its own. [default: as it is]",
+)
 @click.option("--native-dir", type=click.Path(exists=True, file_okay=False, path_type=Path), default=None, hidden=True)
 @click.option("--snapshots/--no-snapshots", default=True, show_default=True, help="Start functions from snapshots.")
 def up(
@@ -28,6 +34,7 @@ def up(
     memory: int | None,
     require_keys: bool,
     region: str | None,
+    cpu_devices: int,
     native_dir: Path | None,
     snapshots: bool,
 ) -> None:
@@ -57,7 +64,7 @@ def up(
         host=config.host if host is None else host,
         port=config.port if port is None else port,
         allow_hosts=(*config.allow_hosts, *allow_host),
-        native=Native(native_dir),
+        native=Native(native_dir, cpu_devices),
         memory_mib=(config.memory_mib if memory is None else memory) or None,
         require_keys=require_keys or config.require_keys,
         region=region or config.region or None,

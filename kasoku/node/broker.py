@@ -5,7 +5,9 @@ import contextlib
 import json
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kasoku.leases.model import Device, Lease
 from kasoku.node.errors import PlatformError
@@ -15,6 +17,7 @@ from kasoku.node.sharing import SessionMemory
 
 LIST_SECONDS = 60.0
 READY_SECONDS = 60.0
+SAVE_DEADLINE_MS = 1000
 END_GRACE_SECONDS = 1.0
 _MAX_READY = 64 * 1024
 _MAGIC_BYTES = 8
@@ -36,6 +39,7 @@ async def list_devices(native: Native) -> list[dict[str, object]]:
         str(native.broker),
         "list",
         *_runtime_options(),
+        *native.device_options,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -63,6 +67,16 @@ def as_device(listed: dict[str, object]) -> Device:
     return Device(id=str(listed["id"]), api="opencl", kind=str(listed["kind"]), name=str(listed["name"]))
 
 
+@dataclass(frozen=True, slots=True)
+class SavedSession:
+    """A session's objects in one file, sealed and authenticated. Whoever has it closes `file`."""
+
+    file: int
+    """Descriptor of a sealed memfd; its bytes may be stored anywhere."""
+    manifest: dict[str, Any]
+    """`identity` (kind of device and driver), `bytes`, `objects`, `version`, `save_ms`."""
+
+
 class Broker:
     """A running `kasoku-broker serve`. It ends when the agent closes its control socket, or with the agent."""
 
@@ -71,25 +85,39 @@ class Broker:
         self._control = control
         self._stderr = stderr
         self._reader = reader
+        self._heard = b""
+        self._lost = False
         self.pid = child.pid
         self.exited = child.exited
 
     @classmethod
     async def start(
-        cls, native: Native, lease: Lease, memory: SessionMemory, leases: Path, output: int, console: Sink
+        cls,
+        native: Native,
+        lease: Lease,
+        memory: SessionMemory,
+        leases: Path,
+        output: int,
+        console: Sink,
+        session: int | None = None,
     ) -> "Broker":
         """Start a broker for a lease; when this returns, a guest may open the session, and will wait for `ready`.
 
-        `output` receives what kernels print, `console` what the broker itself has to say. Raises PlatformError.
+        `output` receives what kernels print, `console` what the broker itself has to say; `session` is the file of a
+        saved session that goes on here. Raises PlatformError.
         """
         binary = str(native.broker)
         ours, theirs = socket.socketpair()
         error_read, error_write = os.pipe2(os.O_CLOEXEC)
         passed = [*memory.descriptors, theirs.fileno()]
-        argv = [binary, "serve", "--device", lease.device.id, "--epoch", str(lease.epoch), *_runtime_options()]
+        argv = [binary, "serve", "--device", lease.device.id, "--epoch", str(lease.epoch)]
+        argv += [*_runtime_options(), *native.device_options]
         for option, descriptor in zip(("memory", "doorbell", "wake", "control"), passed, strict=True):
             argv += [f"--{option}-fd", str(descriptor)]
         argv += ["--lease-dir", str(leases)]
+        if session is not None:
+            passed.append(session)
+            argv += ["--session-fd", str(session)]
         try:
             child = Child.spawn(argv, passed, broker_environment(), stdout=output, stderr=error_write)
         except OSError as error:
@@ -120,33 +148,19 @@ class Broker:
         try:
             told = self._control.recv(4096, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return False
+            return self._lost
         except OSError:
             return True
-        return not told or b'"lost"' in told
+        self._hear(told)
+        return self._lost
 
     async def ready(self, device: Device) -> None:
         """Wait until the device is open. Raises PlatformError with the broker's own words when it cannot serve."""
-        loop = asyncio.get_running_loop()
-        self._control.setblocking(False)
-        line = b""
         try:
-            async with asyncio.timeout(READY_SECONDS):
-                while b"\n" not in line and len(line) < _MAX_READY:
-                    data = await loop.sock_recv(self._control, 4096)
-                    if not data:
-                        break
-                    line += data
+            told, _ = await self._answer(READY_SECONDS)
         except TimeoutError:
             raise PlatformError("ServiceException", f"the broker of {device.full_id} was not ready in time") from None
-        except ConnectionError:
-            pass
-        try:
-            told = json.loads(line)
-        except ValueError:
-            told = {}
-        if not isinstance(told, dict) or told.get("ready") is not True:
-            told = told if isinstance(told, dict) else {}
+        if told.get("ready") is not True:
             reason = told.get("message")
             # Held by a process that is not ours, such as `kasoku exec`: trying again later may help.
             code = "TooManyRequestsException" if told.get("error") == "held" else "ServiceException"
@@ -154,6 +168,82 @@ class Broker:
                 code,
                 f"the broker of {device.full_id} failed to start: {reason or self._stderr.text() or 'it said nothing'}",
             )
+
+    async def save(self, deadline_ms: int = SAVE_DEADLINE_MS, *, memory: bool = True) -> SavedSession:
+        """Write the session, which goes on, to a file; with `memory` it can go on with other session memory too.
+
+        Raises PlatformError where its commands do not come to rest within `deadline_ms`.
+        """
+        told, file = await self._ask({"save": {"deadline_ms": deadline_ms, "memory": memory}}, "saved", deadline_ms)
+        if file is None:
+            raise PlatformError("ServiceException", "the broker saved its session and handed no file over")
+        return SavedSession(file, told)
+
+    async def suspend(self, deadline_ms: int = SAVE_DEADLINE_MS) -> dict[str, Any]:
+        """Give the device up. The session waits in the broker, and its guest's next command waits for `resume`.
+
+        Returns what `SavedSession.manifest` says. Raises PlatformError where its commands do not come to rest within
+        `deadline_ms`; then nothing has changed.
+        """
+        told, _ = await self._ask({"suspend": {"deadline_ms": deadline_ms}}, "suspended", deadline_ms)
+        return told
+
+    async def resume(self, lease: Lease) -> dict[str, Any]:
+        """Let a suspended session go on, on the lease's device, of the kind that it had. Raises PlatformError."""
+        request: dict[str, object] = {"resume": {"device": lease.device.id, "epoch": lease.epoch}}
+        told, _ = await self._ask(request, "ready", READY_SECONDS * 1000)
+        return told
+
+    async def _ask(
+        self, request: dict[str, object], wanted: str, patience_ms: float
+    ) -> tuple[dict[str, Any], int | None]:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.sock_sendall(self._control, json.dumps(request).encode() + b"\n")
+            told, file = await self._answer(patience_ms / 1000 + READY_SECONDS)
+        except TimeoutError:
+            raise PlatformError("ServiceException", f"the broker did not answer {request}") from None
+        except OSError as error:
+            raise PlatformError("ServiceException", f"the broker is gone: {error}") from None
+        if told.get(wanted) is not True:
+            if file is not None:
+                os.close(file)
+            reason = told.get("message") or self._stderr.text() or "it said nothing"
+            code = "TooManyRequestsException" if told.get("error") == "held" else "ServiceException"
+            raise PlatformError(code, f"the broker refused {next(iter(request))}: {reason}")
+        return told, file
+
+    async def _answer(self, seconds: float) -> tuple[dict[str, Any], int | None]:
+        """The next line, and the descriptor that came with it. Raises TimeoutError. Nothing: it is gone."""
+        loop = asyncio.get_running_loop()
+        self._control.setblocking(False)
+        file: int | None = None
+        async with asyncio.timeout(seconds):
+            while b"\n" not in self._heard and not self._lost and len(self._heard) < _MAX_READY:
+                try:
+                    data, files, _, _ = socket.recv_fds(self._control, 4096, 1)
+                except BlockingIOError:
+                    arrived = asyncio.Event()
+                    loop.add_reader(self._control, arrived.set)
+                    try:
+                        await arrived.wait()
+                    finally:
+                        loop.remove_reader(self._control)
+                    continue
+                except ConnectionError:
+                    data, files = b"", []
+                file = files[0] if files else file
+                self._hear(data)
+        line, _, self._heard = self._heard.partition(b"\n")
+        try:
+            told = json.loads(line)
+        except ValueError:
+            told = {}
+        return (told if isinstance(told, dict) else {}), file
+
+    def _hear(self, data: bytes) -> None:
+        self._heard += data
+        self._lost = self._lost or not data or b'"lost"' in self._heard
 
     async def stop(self) -> None:
         """End it and wait until it is gone: only then is the device free."""

@@ -15,6 +15,8 @@ class Native:
 
     directory: Path | None = None
     """`--native-dir`; None: the package's `_native`, then a source tree's build folders."""
+    cpu_devices: int = 0
+    """Devices that each CPU device is offered as, each with processors of its own; 0: as it is."""
 
     @property
     def vmm(self) -> Path:
@@ -33,6 +35,11 @@ class Native:
     def options(self) -> list[str]:
         """For binaries that look for their siblings themselves."""
         return ["--native-dir", str(self.directory)] if self.directory else []
+
+    @property
+    def device_options(self) -> list[str]:
+        """For the broker: how devices are offered."""
+        return ["--cpu-devices", str(self.cpu_devices)] if self.cpu_devices else []
 
     def find(self, name: str) -> Path:
         """The file, or PlatformError that says where it was sought."""

@@ -62,6 +62,14 @@ class Session:
     descriptors: tuple[int, int, int]
     control: socket.socket
 
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send the broker a request, as the holder of the lease does; its answer."""
+        self.control.sendall(json.dumps(request).encode() + b"\n")
+        ready, _, _ = select.select([self.control], [], [], READY_SECONDS)
+        assert ready, f"no answer to {request}"
+        told: dict[str, Any] = json.loads(self.control.recv(64 * 1024))
+        return told
+
     def kill_worker(self) -> None:
         """Kill what serves the device, as a kernel that crashes it would."""
         for pid in _children(self.broker.pid):

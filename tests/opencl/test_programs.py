@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,28 @@ def test_a_broker_that_dies(lease: Session, driver: Path, tmp_path: Path) -> Non
     # Calls that wait: out of resources; later ones: device not available.
     assert codes["waiting"] == -5, codes
     assert set(codes["later"].values()) == {-2}, codes
+
+
+@pytest.mark.parametrize("name", ["compute", "events"])
+def test_suspended_again_and_again(
+    lease: Session, device: str, driver: Path, tmp_path: Path, seed: int, name: str
+) -> None:
+    """The device is taken away and given back while a program runs; it notices nothing."""
+    command = program(name, *((seed, tmp_path / "headers") if name == "compute" else ()))
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(run_virtual, command, lease, driver, tmp_path)
+        suspended = 0
+        while not running.done():
+            told = lease.ask({"suspend": {"deadline_ms": 10_000}})
+            # A program may hold its own commands up for a while: then the session stays where it is.
+            if told.get("error") == "save":
+                continue
+            assert told.get("suspended"), told
+            told = lease.ask({"resume": {}})
+            assert told.get("ready"), told
+            suspended += 1
+    virtual = answer(running.result())
+    assert suspended and all(virtual["checks"].values()), (suspended, virtual)
 
 
 def _kill_when(ready: Path, lease: Session) -> None:
