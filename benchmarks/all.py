@@ -12,6 +12,8 @@ BENCHMARKS = (
     "start",
     "cpu",
     "syscalls",
+    "ring",
+    "bandwidth",
     "opencl_overhead",
     "coldstart",
     "density",

@@ -29,9 +29,9 @@ LENGTHS = (
     (10e-6, "10us", 300),
     (100e-6, "100us", 200),
     (1e-3, "1ms", 100),
-    (10e-3, "10ms", 40),
-    (100e-3, "100ms", 16),
-    (1.0, "1s", 6),
+    (10e-3, "10ms", 80),
+    (100e-3, "100ms", 30),
+    (1.0, "1s", 9),
 )
 LONG = 10e-3
 #: Size for kernels shorter and not shorter than a millisecond: of the array, or of the side of a square one.

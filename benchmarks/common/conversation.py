@@ -16,6 +16,11 @@ class Conversation:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=None if env is None else dict(env)
         )
 
+    @property
+    def pid(self) -> int:
+        """The program's process."""
+        return self._process.pid
+
     def ask(self, line: str) -> str:
         """Sends a line and returns the answer. Raises RuntimeError where the program ended instead."""
         assert self._process.stdin and self._process.stdout
