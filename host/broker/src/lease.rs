@@ -99,6 +99,7 @@ impl Drop for Lease {
 /// The key that makes program binaries of this node valid: made at first use.
 pub fn node_key(directory: &Path) -> Result<Vec<u8>, LeaseError> {
     let failed = |error: std::io::Error| LeaseError::Directory { path: directory.to_owned(), error };
+    std::fs::create_dir_all(directory).map_err(failed)?;
     let path = directory.join("binary.key");
     if let Ok(key) = std::fs::read(&path)
         && key.len() == 32
@@ -186,7 +187,6 @@ mod tests {
     #[test]
     fn the_key_is_made_once() {
         let directory = directory("key");
-        std::fs::create_dir_all(&directory).unwrap();
         let key = node_key(&directory).unwrap();
         assert_eq!(node_key(&directory).unwrap(), key);
         let mode = std::fs::metadata(directory.join("binary.key")).unwrap().permissions().mode();
