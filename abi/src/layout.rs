@@ -36,7 +36,7 @@ pub const CPU_PAGE: u64 = 0x0000;
 pub const CPU_GDT: u64 = 0x1000;
 /// Interrupt descriptor table, 256 gates.
 pub const CPU_IDT: u64 = 0x2000;
-/// Task state segment with a zeroed I/O bitmap (every port open), `TSS_LIMIT + 1` bytes.
+/// Task state segment with an I/O bitmap that opens the ports of `hypercall` and no other, `TSS_LIMIT + 1` bytes.
 pub const CPU_TSS: u64 = 0x3000;
 /// Ring-0 stubs: the only supervisor page, read-only to the stubs themselves.
 pub const CPU_STUBS: u64 = 0x6000;
@@ -45,10 +45,12 @@ pub const CPU_RSP0_TOP: u64 = 0x8000;
 /// Top of the exception stack (TSS.IST1), 32 KiB.
 pub const CPU_IST1_TOP: u64 = 0x1_0000;
 
-/// TSS limit: 0x68 bytes of TSS, 8 KiB of I/O bitmap, the final 0xff byte.
-pub const TSS_LIMIT: u64 = 0x2068;
+/// TSS limit: 0x68 bytes of TSS, the I/O bitmap, its final 0xff byte. Ports beyond the bitmap are closed.
+pub const TSS_LIMIT: u64 = TSS_IO_BITMAP + IO_BITMAP_LEN;
 /// Offset of the I/O bitmap in the TSS.
 pub const TSS_IO_BITMAP: u64 = 0x68;
+/// Bytes of the I/O bitmap: a bit for each port up to the last doorbell's.
+pub const IO_BITMAP_LEN: u64 = 0x9c;
 
 /// Guest-physical address of the first page tables. They share a large page with nothing that wants to be mapped as one:
 /// KVM maps a range in small pages that holds a page table.

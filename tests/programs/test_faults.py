@@ -35,6 +35,15 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "fault"
 
 
+def test_every_fault_is_the_signal_that_linux_gives(tmp_path: Path) -> None:
+    program = tmp_path / "faults"
+    subprocess.run(["cc", "-O1", "-static", "-o", program, Path(__file__).parent / "c" / "faults.c"], check=True)
+    native = subprocess.run([program], check=True, capture_output=True, text=True, timeout=60)
+    command = [str(KASOKU), "exec", "--mount", f"{tmp_path}:/t:ro", "--", "/t/faults"]
+    guest = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert guest.stdout.splitlines() == native.stdout.splitlines()
+
+
 @pytest.mark.parametrize(
     ("how", "signal", "name"),
     [

@@ -5,10 +5,11 @@ use crate::config::{ConfigError, Program, encode};
 use crate::loader::Loaded;
 use crate::memory::{BadAddress, GuestMemory};
 use crate::page_tables::{Allocator, NO_EXECUTE, OutOfRam, PRESENT, PageTables, USER, WRITABLE};
-use kasoku_abi::boot::{BOOT_MAGIC, BootInfo, Layer, MAX_CHANNELS, Region};
+use kasoku_abi::boot::{BOOT_MAGIC, BootInfo, Layer, MAX_CHANNELS, MAX_REGIONS, Region};
+use kasoku_abi::hypercall::{DOORBELL_PORT, HYPERCALL_PORT};
 use kasoku_abi::layout::{
     BOOT_INFO, CPU_AREA, CPU_AREA_STRIDE, CPU_AREA_VA, CPU_GDT, CPU_IST1_TOP, CPU_RSP0_TOP, CPU_STUBS, CPU_TSS,
-    DIRECT_MAP, LARGE_PAGE, LIBOS_BASE, LIBOS_IMAGE, PAGE, TABLES, TABLES_END, TSS_IO_BITMAP, TSS_LIMIT,
+    DIRECT_MAP, IO_BITMAP_LEN, LARGE_PAGE, LIBOS_BASE, LIBOS_IMAGE, PAGE, TABLES, TABLES_END, TSS_IO_BITMAP, TSS_LIMIT,
 };
 use kasoku_abi::{ABI_VERSION, Gpa};
 use rustix::io::Errno;
@@ -120,9 +121,26 @@ fn write_descriptors(memory: &GuestMemory, offset: u64) -> Result<(), BadAddress
     memory.write(Gpa(tss + 0x04), &(area_va + CPU_RSP0_TOP))?;
     memory.write(Gpa(tss + 0x24), &(area_va + CPU_IST1_TOP))?;
     memory.write(Gpa(tss + 0x66), &(TSS_IO_BITMAP as u16))?;
-    // The bitmap itself is zero: ring 3 may use every port, behind which there are only hypercalls and doorbells.
-    memory.write(Gpa(tss + TSS_LIMIT), &0xffu8)
+    memory.write(Gpa(tss + TSS_IO_BITMAP), &IO_BITMAP)
 }
+
+/// A set bit closes a port: what a program does with any other than these is a fault of its own. The byte behind the ports'
+/// is set, as the processor wants it.
+const IO_BITMAP: [u8; IO_BITMAP_LEN as usize + 1] = {
+    let mut bitmap = [0xff; IO_BITMAP_LEN as usize + 1];
+    let mut port = HYPERCALL_PORT;
+    while port < HYPERCALL_PORT + 4 {
+        bitmap[port as usize / 8] &= !(1 << (port % 8));
+        port += 1;
+    }
+    let mut port = DOORBELL_PORT;
+    // A doorbell is rung by four bytes: the last one's touch the three ports behind it.
+    while port < DOORBELL_PORT + MAX_REGIONS as u16 + 3 {
+        bitmap[port as usize / 8] &= !(1 << (port % 8));
+        port += 1;
+    }
+    bitmap
+};
 
 fn map_everything(
     memory: &GuestMemory,
@@ -212,13 +230,17 @@ mod tests {
     }
 
     #[test]
-    fn the_task_segment_names_its_stacks_and_opens_the_ports() {
+    fn the_task_segment_names_its_stacks_and_opens_the_ports_of_hypercalls_alone() {
         let (memory, ..) = prepared();
         let tss = CPU_AREA + CPU_AREA_STRIDE + CPU_TSS;
         let area_va = CPU_AREA_VA + CPU_AREA_STRIDE;
         assert_eq!(memory.read::<u64>(Gpa(tss + 4)).unwrap(), area_va + CPU_RSP0_TOP);
         assert_eq!(memory.read::<u64>(Gpa(tss + 0x24)).unwrap(), area_va + CPU_IST1_TOP);
-        assert_eq!(memory.read::<u8>(Gpa(tss + TSS_LIMIT)).unwrap(), 0xff);
+        let bitmap = memory.slice(Gpa(tss + TSS_IO_BITMAP), IO_BITMAP_LEN + 1).unwrap().to_vec();
+        let open = |port: u64| bitmap[port as usize / 8] >> (port % 8) & 1 == 0;
+        let ports: Vec<u64> = (0..IO_BITMAP_LEN * 8 + 8).filter(|&port| open(port)).collect();
+        assert_eq!(ports, (0x4b0..0x4b4).chain(0x4c0..0x4d3).collect::<Vec<_>>());
+        assert_eq!(tss & 0xfff, 0);
         assert_eq!(memory.read::<u64>(Gpa(CPU_AREA + CPU_GDT + 0x30)).unwrap(), 0x00af_fb00_0000_ffff);
     }
 }

@@ -1,6 +1,6 @@
 //! The interrupt descriptor table and the ring-0 stubs of a vCPU (the VMM has filled GDT and TSS).
 //!
-//! Exceptions go straight to ring-3 code through trap gates of privilege 3 on the IST1 stack. Two need ring 0: a page fault
+//! Exceptions go straight to ring-3 code through trap gates on the IST1 stack. Two need ring 0: a page fault
 //! (only ring 0 can read cr2) and `int3`, with which the library OS asks for cr3 and `invlpg`. Their gates lead to stubs in
 //! the vCPU's only supervisor page. A stub must not fault: on hardware an exception at ring 0 cannot use a ring-3 gate.
 use super::{cpu, entry, privileged};
@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use kasoku_abi::Gpa;
 use kasoku_abi::layout::*;
 
-const TRAP_GATE_RING3: u8 = 0xef;
+/// Of privilege 0: exceptions pass, a program's `int n` is a fault.
+const TRAP_GATE: u8 = 0x8f;
 const INTERRUPT_GATE_RING0: u8 = 0x8e;
 const INTERRUPT_GATE_RING3: u8 = 0xee;
 
@@ -90,7 +91,7 @@ pub fn initialise(number: u64) {
 
     let table = pointer(CPU_IDT);
     for vector in 0..32 {
-        put_gate(table, vector, entry::exception_entry(vector), USER_CS, 1, TRAP_GATE_RING3);
+        put_gate(table, vector, entry::exception_entry(vector), USER_CS, 1, TRAP_GATE);
     }
     let stub = |offset| area + CPU_STUBS + offset;
     put_gate(table, 14, stub(PAGE_FAULT), KERNEL_CS, 0, INTERRUPT_GATE_RING0);

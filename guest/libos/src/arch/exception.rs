@@ -13,6 +13,7 @@ unsafe extern "C" {
 }
 
 // Bits of a page fault's error code.
+const FAULT_PRESENT: u64 = 1 << 0;
 const FAULT_WRITE: u64 = 1 << 1;
 const FAULT_EXECUTE: u64 = 1 << 4;
 
@@ -50,12 +51,13 @@ pub extern "C" fn enter(regs: &mut Regs, vector: u64) {
         match stats::timed(Kind::Fault, || page_fault(address, regs.origin)) {
             Ok(()) => return crate::syscall::before_return(regs, None),
             Err(denied) => {
-                remember(vector, regs.origin);
+                remember(vector, shown_error(regs.origin, address));
                 signal::force(regs, fault_signal(denied, address));
             }
         }
     } else {
-        remember(vector, regs.origin);
+        let (vector, error) = software_interrupt(vector, regs).unwrap_or((vector, regs.origin));
+        remember(vector, error);
         signal::force(regs, exception_signal(vector, regs));
     }
     crate::syscall::before_return(regs, None);
@@ -76,6 +78,20 @@ fn page_fault(address: u64, error: u64) -> Result<(), Denied> {
         _ => Touch::Read,
     };
     sched::current().space().fault(address, touch)
+}
+
+/// The error code as Linux shows it: outside the program's part, whether anything is mapped stays hidden.
+fn shown_error(error: u64, address: u64) -> u64 {
+    if crate::user::is_user_range(address, 1) { error } else { error | FAULT_PRESENT }
+}
+
+/// `int n` is a general-protection fault whose error code names the gate; software KVM makes it an invalid instruction.
+fn software_interrupt(vector: u64, regs: &Regs) -> Option<(u64, u64)> {
+    const INT_IMM8: u8 = 0xcd;
+    match (vector, crate::user::read::<[u8; 2]>(regs.rip)) {
+        (6, Ok([INT_IMM8, gate])) => Some((13, u64::from(gate) << 3 | 2)),
+        _ => None,
+    }
 }
 
 /// A fault of the library OS on a program's memory: brought in, or the copy ends early.
@@ -115,7 +131,8 @@ fn exception_signal(vector: u64, regs: &Regs) -> SigInfo {
         3 => SigInfo::kernel(SIGTRAP),
         4 => SigInfo::kernel(SIGSEGV),
         6 => SigInfo::fault(SIGILL, ILL_ILLOPN, regs.rip),
-        16 => SigInfo::fault(SIGFPE, FPE_FLTINV, regs.rip),
+        12 => SigInfo::kernel(SIGBUS),
+        16 => SigInfo::fault(SIGFPE, x87_code(), regs.rip),
         17 => SigInfo::fault(SIGBUS, BUS_ADRALN, regs.rip),
         19 => SigInfo::fault(SIGFPE, simd_code(), regs.rip),
         _ => SigInfo::kernel(SIGSEGV),
@@ -127,12 +144,22 @@ fn simd_code() -> u32 {
     let mut mxcsr = 0u32;
     // SAFETY: stores the control register to a local.
     unsafe { core::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack)) };
-    let raised = mxcsr & !(mxcsr >> 7) & 0x3f;
-    match raised.trailing_zeros() {
-        2 => FPE_FLTDIV,
-        3 => FPE_FLTOVF,
-        4 => FPE_FLTUND,
-        5 => FPE_FLTRES,
-        _ => FPE_FLTINV,
+    float_code(mxcsr & !(mxcsr >> 7))
+}
+
+/// Which of the x87 status word's flags caused its exception.
+fn x87_code() -> u32 {
+    let (mut control, mut status) = (0u16, 0u16);
+    // SAFETY: both store a register to a local, and neither waits for pending exceptions.
+    unsafe {
+        core::arch::asm!("fnstcw [{}]", "fnstsw [{}]", in(reg) &raw mut control, in(reg) &raw mut status, options(nostack));
     }
+    float_code(u32::from(status & !control))
+}
+
+/// The first reason among unmasked exceptions, in Linux's order.
+fn float_code(raised: u32) -> u32 {
+    const ORDER: [(u32, u32); 4] = [(0x04, FPE_FLTDIV), (0x08, FPE_FLTOVF), (0x12, FPE_FLTUND), (0x20, FPE_FLTRES)];
+    let found = ORDER.iter().find(|(flags, _)| raised & flags != 0);
+    found.filter(|_| raised & 1 == 0).map_or(FPE_FLTINV, |&(_, code)| code)
 }
