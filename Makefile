@@ -1,5 +1,5 @@
 # One command each. All of them may be repeated; what is up to date is not done again.
-.PHONY: help setup native test check rust-check python-check rust-test python-test conformance-opencl demo bench clean
+.PHONY: help setup native test test-svm check rust-check python-check rust-test python-test conformance-opencl demo bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
@@ -16,6 +16,7 @@ help:
 	@echo 'make setup   a virtual environment in $(VENV) with the kasoku command in it'
 	@echo 'make demo    two accelerated functions, deployed and invoked'
 	@echo 'make test    checks, then all tests'
+	@echo 'make test-svm  guests on kvm_amd in a machine that QEMU emulates (needs qemu-system-x86 and Debian)'
 	@echo 'make check   formats, lints and types'
 	@echo 'make conformance-opencl SUITE=PATH   an OpenCL test suite, on this machine and in a guest'
 	@echo 'make bench   all benchmarks, into benchmarks/results/'
@@ -53,7 +54,12 @@ rust-test: native
 	KASOKU_OPENCL_RUNTIMES='$(abspath $(VENV)/lib)' cargo test --quiet --locked --workspace
 
 python-test: setup
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --ignore=tests/svm
+
+# The semantics of hardware KVM, which the machine's own may not have. Needs neither root nor /dev/kvm.
+test-svm: setup
+	$(BIN)/python -m tests.svm.kernel
+	KASOKU_REQUIRE_SVM=1 $(BIN)/python -m pytest tests/svm
 
 # Somebody else's OpenCL suite that lies at SUITE, natively and in a guest; SUITE_PYTHON has what the suite needs.
 conformance-opencl: setup
