@@ -89,7 +89,7 @@ mod tests {
         assert_eq!((sregs.ss.selector, sregs.ss.dpl), (0x2b, 3));
         assert_eq!(sregs.gs.base, CPU_AREA_VA + 2 * CPU_AREA_STRIDE);
         assert_eq!(sregs.gdt.base, sregs.gs.base + CPU_GDT);
-        assert_eq!((sregs.tr.type_, sregs.tr.limit), (TSS_BUSY, 0x2068));
+        assert_eq!((sregs.tr.type_, sregs.tr.limit), (TSS_BUSY, TSS_LIMIT as u32));
         assert_eq!(sregs.cr3, 0x20_4000);
     }
 }
