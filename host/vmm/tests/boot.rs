@@ -1,6 +1,8 @@
 //! Boots hand-written guests on real KVM: hypercalls, faults, preemption, doorbells, channels, signals, processors.
 #[macro_use]
 mod guest;
+mod hypercalls;
+mod random;
 mod running;
 
 use kasoku_vmm::outcome::Outcome;

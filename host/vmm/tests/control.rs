@@ -1,92 +1,15 @@
 //! `kasoku-vmm` from outside, as a node agent drives it. The library OS is a hand-written one.
+mod agent;
 #[macro_use]
 mod guest;
+mod random;
+mod requests;
 
-use guest::image;
-use kasoku_vmm::control::{FrameReader, encode};
-use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use agent::Agent;
+use kasoku_vmm::control::encode;
 use serde_json::{Value, json};
-use std::io::{IoSlice, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Descriptors are inheritable for a moment: tests of one process must not spawn meanwhile.
-static SPAWN: Mutex<()> = Mutex::new(());
-
-struct Agent {
-    child: Child,
-    socket: UnixStream,
-    reader: FrameReader,
-    dir: PathBuf,
-}
-
-impl Agent {
-    fn new(code: &[u8]) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("kasoku-control-test-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        std::fs::write(dir.join("kasoku-libos"), image(code)).unwrap();
-        let (socket, theirs) = UnixStream::pair().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kasoku-vmm"));
-        command.arg("--control-fd").arg(theirs.as_raw_fd().to_string()).arg("--native-dir").arg(&dir);
-        command.stdin(Stdio::null());
-        let guard = SPAWN.lock().unwrap();
-        fcntl_setfd(&theirs, FdFlags::empty()).unwrap();
-        let child = command.spawn().unwrap();
-        drop(theirs);
-        drop(guard);
-        Self { child, socket, reader: FrameReader::default(), dir }
-    }
-
-    fn boot(&mut self, change: impl FnOnce(&mut Value), descriptors: &[BorrowedFd<'_>]) {
-        let mut message = json!({
-            "type": "boot", "version": 1, "memory_mib": 32, "vcpus": 1, "layers": [], "channels": {}, "regions": [],
-            "mounts": [], "args": ["/init"], "env": [], "cwd": "/", "hostname": "test", "strace": false
-        });
-        change(&mut message);
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        assert!(descriptors.is_empty() || ancillary.push(SendAncillaryMessage::ScmRights(descriptors)));
-        sendmsg(&self.socket, &[IoSlice::new(&encode(&message))], &mut ancillary, SendFlags::empty()).unwrap();
-    }
-
-    fn send(&mut self, message: Value) {
-        self.socket.write_all(&encode(&message)).unwrap();
-    }
-
-    /// The next message; null when the VMM has closed its end.
-    fn receive(&mut self) -> Value {
-        loop {
-            if let Some(message) = self.reader.next_message().unwrap() {
-                return message;
-            }
-            if self.reader.fill(self.socket.as_fd()).is_err() {
-                return Value::Null;
-            }
-        }
-    }
-
-    /// The process's end, after the last message.
-    fn finish(mut self) -> Option<i32> {
-        assert_eq!(self.receive(), Value::Null);
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
+use std::io::Write;
+use std::os::fd::AsFd;
 
 // Sets a system-call entry ("started"), prints on the console, waits for a signal and dies of it.
 guest_code!(

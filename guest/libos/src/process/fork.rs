@@ -1,5 +1,5 @@
 //! clone(2), fork(2), vfork(2): new threads and new programs.
-use super::{MAX_TASKS, Process, Start, limits, new_id, task_count};
+use super::{Process, Start, limits, max_tasks, new_id, task_count};
 use crate::arch::{cpu, regs::Regs};
 use crate::errno::{Errno, Result};
 use crate::sched::{self, thread, thread::Thread};
@@ -44,7 +44,7 @@ pub fn clone(request: &CloneRequest, regs: &Regs) -> Result<usize> {
     if has(request, CLONE_SETTLS) && request.tls >= 1 << 47 {
         return Err(Errno::EPERM);
     }
-    if task_count() >= MAX_TASKS {
+    if task_count() >= max_tasks() {
         return Err(Errno::EAGAIN);
     }
     limits::check_tasks()?;

@@ -22,7 +22,7 @@ impl Default for Limits {
         limits[RLIMIT_STACK as usize] = (8 << 20, INFINITY);
         limits[RLIMIT_CORE as usize] = (0, INFINITY);
         limits[RLIMIT_NOFILE as usize] = (1024, 1 << 20);
-        limits[RLIMIT_NPROC as usize] = (super::MAX_TASKS as u64, super::MAX_TASKS as u64);
+        limits[RLIMIT_NPROC as usize] = (super::max_tasks() as u64, super::max_tasks() as u64);
         Limits(limits)
     }
 }

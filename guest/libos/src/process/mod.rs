@@ -23,6 +23,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 pub use credentials::Credentials;
+use kasoku_abi::layout::PAGE;
 pub use limits::Limits;
 
 /// What `/proc/PID` tells of the program that an exec loaded.
@@ -84,8 +85,12 @@ pub struct Process {
 static PROCESSES: Mutex<BTreeMap<u32, Arc<Process>>> = Mutex::new(BTreeMap::new());
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
-/// Most threads and programs at a time.
-pub const MAX_TASKS: usize = 4096;
+/// Most threads and programs at a time: their stacks in the library OS take at most an eighth of memory, as on Linux, so
+/// that a program that makes too many is told so while there is memory left to hear it.
+pub fn max_tasks() -> usize {
+    const MOST: usize = 4096;
+    (crate::mm::frame::memory().total_frames() * PAGE as usize / 8 / crate::sched::thread::STACK_LEN).min(MOST)
+}
 
 /// A number for a new thread or program.
 pub fn new_id() -> u32 {

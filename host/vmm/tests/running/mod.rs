@@ -49,6 +49,11 @@ impl Running {
         self.ended.recv_timeout(Duration::from_secs(60)).expect("the guest ends")
     }
 
+    /// How the guest ended, if it has.
+    pub fn ended(&self) -> Option<Outcome> {
+        self.ended.try_recv().ok()
+    }
+
     pub fn console(&self) -> String {
         self.lines.text.lock().unwrap().clone()
     }
