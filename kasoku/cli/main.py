@@ -30,6 +30,7 @@ COMMANDS = {
     "top": "kasoku.cli.watching:top",
     "image": "kasoku.images.cli:image",
     "snapshot": "kasoku.cli.snapshot:snapshot",
+    "volume": "kasoku.volumes.cli:volume",
     "doctor": "kasoku.cli.doctor:doctor",
 }
 

@@ -84,6 +84,8 @@ class Deployer:
         return await asyncio.to_thread(self._build, plan, code)
 
     def _build(self, plan: Plan, code: Code) -> FunctionVersion:
+        for _, volume in plan.options.volumes:
+            self._layers.volume(volume)
         base = self._layers.base(plan.options.image, plan.options.requirements)
         with tempfile.TemporaryDirectory(prefix="code-", dir=self._home.run) as folder:
             unpack(code.zip, Path(folder))

@@ -69,7 +69,7 @@ async def serve(options: ServerOptions, layers: LayerSource, ready: Callable[[st
     with _lock(home), _listen(options.host, options.port) as listener:
         registry = Registry(home.state_db)
         secrets = SecretStore(registry)
-        site = Site(home, options.native, layers.path, partial(secret_values, secrets))
+        site = Site(home, options.native, layers.path, layers.volume, partial(secret_values, secrets))
         platform = await Platform.start(
             NodeAgent(site, options.memory_mib, options.snapshots), registry, secrets, layers, options.settings
         )

@@ -129,15 +129,16 @@ def rm(names: tuple[str, ...], home: str | None) -> None:
 @image.command()
 @home_option
 def prune(home: str | None) -> None:
-    """Delete the layers that no image and no deployed function names, and that nobody asked for in the last hour."""
+    """Delete the layers that no image, volume or function names, and that nobody asked for in the last hour."""
     from kasoku.registry.store import Registry
+    from kasoku.volumes.store import VolumeStore
 
     store = _store(home)
     database = Home.resolve(home).state_db
-    in_use: set[str] = set()
+    in_use = set(VolumeStore(Home.resolve(home).path).digests())
     if database.exists():
         registry = Registry(database)
-        in_use = {digest for record in registry.list() for f in record.functions for digest in f.layers}
+        in_use |= {digest for record in registry.list() for f in record.functions for digest in f.layers}
         registry.close()
     for digest, size in store.prune(in_use):
         click.echo(f"{digest.removeprefix('sha256:')[:12]}  {_mib(size):>9}")

@@ -34,10 +34,14 @@ async def launch(
     ours, theirs = socket.socketpair()
     stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     layers: list[tuple[int, int]] = []
+    volumes: list[tuple[int, int, str]] = []
     try:
         for path in site.layer_files(function):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             layers.append((descriptor, os.fstat(descriptor).st_size))
+        for path, place in site.volume_files(function):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            volumes.append((descriptor, os.fstat(descriptor).st_size, place))
         plan = VmPlan(
             memory_mib=function.options.memory,
             vcpus=function.options.vcpus,
@@ -46,6 +50,7 @@ async def launch(
             args=[function.python, "-B", RUNNER, CHANNEL],
             env=list({**dict(GUEST_ENV), **dict(function.image_env), "LAMBDA_TASK_ROOT": TASK_ROOT}.items()),
             hostname=hostname,
+            volumes=volumes,
             snapshot=snapshot,
             accelerator=list(accelerator),
         )
@@ -59,7 +64,7 @@ async def launch(
             raise
     finally:
         theirs.close()
-        close_all([stdin, *(descriptor for descriptor, _ in layers)])
+        close_all([stdin, *(layer[0] for layer in layers), *(volume[0] for volume in volumes)])
 
 
 def environment(function: FunctionVersion, python: str) -> dict[str, str]:

@@ -32,3 +32,7 @@ class LayerSource(Protocol):
     def path(self, digest: str) -> Path:
         """The file of a layer."""
         ...
+
+    def volume(self, name: str) -> Path:
+        """The file of a volume's layer."""
+        ...

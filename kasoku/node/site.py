@@ -25,9 +25,15 @@ class Site:
     native: Native
     layer_path: Callable[[str], Path]
     """From `sha256:HEX` to the layer's file."""
+    volume_path: Callable[[str], Path]
+    """From a volume's name to its layer's file."""
     secrets: Callable[[Sequence[str]], dict[str, str]] = no_secrets
     """Values of secrets by name, as they are now. Raises PlatformError for one that is not there."""
 
     def layer_files(self, function: FunctionVersion) -> list[Path]:
         """The layers of a function's VM, bottom first; the runtime layer lies on top of all."""
         return [*(self.layer_path(digest) for digest in function.layers), self.native.runtime_layer]
+
+    def volume_files(self, function: FunctionVersion) -> list[tuple[Path, str]]:
+        """The volumes of a function's VM and where each one appears."""
+        return [(self.volume_path(name), place) for place, name in function.options.volumes]

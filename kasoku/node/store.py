@@ -9,6 +9,7 @@ from kasoku.images.errors import ImageError
 from kasoku.images.store import ImageStore
 from kasoku.node.errors import PlatformError
 from kasoku.node.layers import Base
+from kasoku.volumes.store import VolumeStore
 
 
 class StoreLayers:
@@ -16,6 +17,7 @@ class StoreLayers:
 
     def __init__(self, home: Home) -> None:
         self._store = ImageStore(home.path)
+        self._volumes = VolumeStore(home.path)
         self._building = threading.Lock()
 
     def base(self, image: str | None, requirements: Sequence[str]) -> Base:
@@ -48,3 +50,10 @@ class StoreLayers:
             return self._store.layer_path(digest)
         except ImageError as error:
             raise PlatformError("ServiceException", str(error)) from None
+
+    def volume(self, name: str) -> Path:
+        """The file of a volume's layer."""
+        try:
+            return self._volumes.path(name)
+        except ImageError as error:
+            raise PlatformError("InvalidParameterValueException", str(error)) from None

@@ -40,6 +40,8 @@ class VmPlan:
     args: list[str]
     env: list[tuple[str, str]]
     hostname: str
+    volumes: list[tuple[int, int, str]] = field(default_factory=list)
+    """Descriptor, bytes and place of each volume."""
     snapshot: int | None = None
     """Descriptor of a sealed snapshot that the VM goes on from; arguments and environment are in it then."""
     accelerator: list[int] = field(default_factory=list)
@@ -52,6 +54,10 @@ class VmPlan:
         channels: dict[str, int] = {}
         for number, descriptor in self.channels.items():
             channels[str(number)] = len(descriptors)
+            descriptors.append(descriptor)
+        volumes: list[dict[str, Any]] = []
+        for descriptor, size, path in self.volumes:
+            volumes.append({"fd": len(descriptors), "size": size, "path": path})
             descriptors.append(descriptor)
         regions: list[dict[str, Any]] = []
         if self.accelerator:
@@ -68,6 +74,7 @@ class VmPlan:
             "memory_mib": self.memory_mib,
             "vcpus": self.vcpus,
             "mounts": [],
+            "volumes": volumes,
             "args": self.args,
             "env": [list(pair) for pair in self.env],
             "cwd": "/",

@@ -48,6 +48,7 @@ class App:
         buffer_instances: int | None = None,
         idle_timeout: float | None = None,
         env: Mapping[str, str] | None = None,
+        volumes: Mapping[str, str] | None = None,
         secrets: Sequence[str] = (),
     ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 

@@ -11,6 +11,7 @@ from kasoku.sdk.errors import OptionError
 
 _ACCELERATOR = re.compile(r"[a-z][a-z0-9]*(:[a-z0-9][a-z0-9_.-]*){0,2}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VOLUME = re.compile(r"[a-z0-9][a-z0-9._-]{0,126}")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 APIS = ("opencl",)
@@ -53,13 +54,15 @@ class FunctionOptions(NamedTuple):
     """Seconds that an idle instance is kept."""
     env: tuple[tuple[str, str], ...] = ()
     """Environment variables of the function."""
+    volumes: tuple[tuple[str, str], ...] = ()
+    """Place in the guest and name of each volume, which appears there read-only."""
     secrets: tuple[str, ...] = ()
     """Names of secrets (`kasoku secret set`) that become environment variables of the function."""
 
     def to_json(self) -> dict[str, Any]:
         """A mapping that `parse_options` accepts."""
         lists = {"requirements": list(self.requirements), "secrets": list(self.secrets)}
-        return {**self._asdict(), **lists, "env": dict(self.env)}
+        return {**self._asdict(), **lists, "env": dict(self.env), "volumes": dict(self.volumes)}
 
 
 _RANGES: dict[str, tuple[float, float, str]] = {
@@ -115,6 +118,8 @@ def _checked(option: str, value: Any) -> Any:
         return value
     if option == "requirements":
         return _requirements(value)
+    if option == "volumes":
+        return _volumes(value)
     if option == "secrets":
         return _secrets(value)
     return _environment(value)
@@ -150,6 +155,21 @@ def _requirements(value: Any) -> tuple[str, ...]:
         ):
             raise OptionError("requirements", f"{line!r} is not a requirement such as 'numpy>=2'")
     return tuple(line.strip() for line in value)
+
+
+def _volumes(value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, Mapping):
+        raise OptionError("volumes", f"{value!r} is not a mapping of places to names of volumes")
+    places = set()
+    for place, name in value.items():
+        parts = place[1:].rstrip("/").split("/") if isinstance(place, str) and place.startswith("/") else [""]
+        if any(part in {"", ".", ".."} or "\0" in part for part in parts):
+            raise OptionError("volumes", f"{place!r} is not an absolute path below / without '.' and '..'")
+        if place.rstrip("/") in places:
+            raise OptionError("volumes", f"{place!r} is named twice")
+        places.add(place.rstrip("/"))
+        _matching("volumes", name, _VOLUME, "the name of a volume")
+    return tuple(sorted(value.items()))
 
 
 def _secrets(value: Any) -> tuple[str, ...]:

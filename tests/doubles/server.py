@@ -40,6 +40,9 @@ class Layers:
     def path(self, digest: str) -> Path:
         return self._folder / f"{digest.removeprefix('sha256:')}.erofs"
 
+    def volume(self, name: str) -> Path:
+        raise PlatformError("InvalidParameterValueException", f"there is no volume {name!r}")
+
     def _add(self, described: dict[str, str]) -> str:
         text = json.dumps(described).encode()
         digest = hashlib.sha256(text).hexdigest()

@@ -9,7 +9,8 @@ from kasoku.sdk.options import FunctionOptions, check_name, parse_options
 
 
 def test_defaults_and_round_trip() -> None:
-    options = parse_options({"accelerator": "opencl:intel:0", "requirements": ["numpy"], "env": {"B": "2", "A": "1"}})
+    asked = {"accelerator": "opencl:intel:0", "requirements": ["numpy"], "volumes": {"/m": "w"}}
+    options = parse_options({**asked, "env": {"B": "2", "A": "1"}})
     assert options.env == (("A", "1"), ("B", "2"))
     assert parse_options(options.to_json()) == options
     assert parse_options({}) == FunctionOptions()
@@ -36,6 +37,12 @@ def test_defaults_and_round_trip() -> None:
         ("env", {"A": 1}, "not a string"),
         ("env", {"A": "x" * 40000}, "more than"),
         ("image", "../x", "not an image's name"),
+        ("volumes", ["/x"], "not a mapping"),
+        ("volumes", {"x": "weights"}, "not an absolute path"),
+        ("volumes", {"/": "weights"}, "not an absolute path"),
+        ("volumes", {"/a/../b": "weights"}, "not an absolute path"),
+        ("volumes", {"/a": "weights", "/a/": "other"}, "named twice"),
+        ("volumes", {"/a": "../weights"}, "not the name of a volume"),
         ("gpu", 1, "unknown"),
     ],
 )

@@ -22,6 +22,8 @@ pub struct Config {
     pub mounts: Vec<MountRequest>,
     /// Layers of the root, bottom first.
     pub root_layers: Vec<u32>,
+    /// Layers with a place of their own.
+    pub volumes: Vec<(u32, Vec<u8>)>,
     pub strace: bool,
     pub stats: bool,
     pub uid: u32,
@@ -49,6 +51,7 @@ pub fn parse(mut blob: &[u8]) -> Config {
             config::CWD => config.cwd = body.to_vec(),
             config::HOSTNAME => config.hostname = body.to_vec(),
             config::ROOT_LAYER => config.root_layers.push(word(0)),
+            config::VOLUME => config.volumes.extend(body.get(8..).map(|path| (word(0), path.to_vec()))),
             config::STRACE => config.strace = true,
             config::STATS => config.stats = true,
             config::CREDENTIALS => (config.uid, config.gid) = (word(0), word(1)),
@@ -98,12 +101,15 @@ mod tests {
             record(config::ARG, b"/bin/ls"),
             record(config::ARG, b"-l"),
             record(99, b"unknown"),
+            record(config::VOLUME, b"\x02\0\0\0\0\0\0\0/models"),
+            record(config::VOLUME, b"short"),
             record(config::STRACE, b""),
             record(config::CREDENTIALS, &[1, 0, 0, 0, 2, 0, 0, 0]),
         ]
         .concat();
         let config = parse(&blob);
         assert_eq!(config.args, [b"/bin/ls".to_vec(), b"-l".to_vec()]);
+        assert_eq!(config.volumes, [(2, b"/models".to_vec())]);
         assert!(config.strace);
         assert_eq!((config.uid, config.gid), (1, 2));
         assert_eq!(config.cwd, b"/");

@@ -1,6 +1,7 @@
 //! The configuration blob: what the guest runs, written as `kasoku_abi::config` defines it.
 use kasoku_abi::config::{
     ARG, CREDENTIALS, CWD, ENV, HOSTNAME, MOUNT, MOUNT_READ_ONLY, Mount, ROOT_LAYER, RecordHeader, STATS, STRACE,
+    VOLUME,
 };
 use zerocopy::IntoBytes;
 
@@ -26,6 +27,8 @@ pub struct Program {
     pub mounts: Vec<MountPoint>,
     /// Layers of the root, bottom first.
     pub root_layers: u32,
+    /// Where each of the layers behind those of the root appears, in order.
+    pub volumes: Vec<String>,
     pub strace: bool,
     pub stats: bool,
     /// User and group id.
@@ -43,6 +46,10 @@ pub enum ConfigError {
     BadName(String),
     #[error("{0} {1:?} is not an absolute path")]
     Relative(&'static str, String),
+    #[error("{0:?} is no place for a volume: name a directory below / without '.' and '..'")]
+    BadPlace(String),
+    #[error("two mounts have the same place {0:?}")]
+    Clash(String),
     #[error("arguments and environment take {0} bytes, more than {MAX_BLOB}")]
     TooLong(usize),
 }
@@ -68,6 +75,7 @@ pub fn encode(program: &Program) -> Result<Vec<u8>, ConfigError> {
     record(&mut blob, CWD, &[program.cwd.as_bytes()]);
     no_nul("the host name", program.hostname.as_bytes())?;
     record(&mut blob, HOSTNAME, &[program.hostname.as_bytes()]);
+    check_places(program)?;
     for mount in &program.mounts {
         absolute("the mount point", &mount.path)?;
         let flags = if mount.read_only { MOUNT_READ_ONLY } else { 0 };
@@ -76,6 +84,10 @@ pub fn encode(program: &Program) -> Result<Vec<u8>, ConfigError> {
     }
     for layer in 0..program.root_layers {
         record(&mut blob, ROOT_LAYER, &[layer.as_bytes()]);
+    }
+    for (index, path) in program.volumes.iter().enumerate() {
+        let layer = program.root_layers + index as u32;
+        record(&mut blob, VOLUME, &[[layer, 0].as_bytes(), path.as_bytes()]);
     }
     if program.strace {
         record(&mut blob, STRACE, &[]);
@@ -89,6 +101,25 @@ pub fn encode(program: &Program) -> Result<Vec<u8>, ConfigError> {
         return Err(ConfigError::TooLong(blob.len()));
     }
     Ok(blob)
+}
+
+/// Every volume has a proper place, and no two mounts have the same.
+fn check_places(program: &Program) -> Result<(), ConfigError> {
+    for path in &program.volumes {
+        absolute("the place of a volume", path)?;
+        let mut names = path[1..].trim_end_matches('/').split('/');
+        if names.any(|name| matches!(name, "" | "." | "..")) {
+            return Err(ConfigError::BadPlace(path.clone()));
+        }
+    }
+    let mounts = program.mounts.iter().map(|mount| &mount.path);
+    let mut places = std::collections::BTreeSet::new();
+    for path in mounts.chain(&program.volumes) {
+        if !places.insert(path.trim_end_matches('/')) {
+            return Err(ConfigError::Clash(path.clone()));
+        }
+    }
+    Ok(())
 }
 
 fn record(blob: &mut Vec<u8>, kind: u32, parts: &[&[u8]]) {
@@ -123,6 +154,7 @@ mod tests {
             hostname: "kasoku".into(),
             mounts: vec![MountPoint { region: 1, root: 2, path: "/data".into(), read_only: true }],
             root_layers: 2,
+            volumes: vec!["/models/".into()],
             strace: true,
             stats: true,
             credentials: (3, 4),
@@ -152,6 +184,7 @@ mod tests {
             (MOUNT, [&[1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], b"/data".as_slice()].concat()),
             (ROOT_LAYER, vec![0; 4]),
             (ROOT_LAYER, vec![1, 0, 0, 0]),
+            (VOLUME, [&[2, 0, 0, 0, 0, 0, 0, 0], b"/models/".as_slice()].concat()),
             (STRACE, vec![]),
             (STATS, vec![]),
             (CREDENTIALS, vec![3, 0, 0, 0, 4, 0, 0, 0]),
@@ -174,6 +207,13 @@ mod tests {
         assert_eq!(refused(|p| p.env[0].0 = vec![]), ConfigError::BadName(String::new()));
         assert_eq!(refused(|p| p.cwd = "tmp".into()), ConfigError::Relative("the working directory", "tmp".into()));
         assert_eq!(refused(|p| p.mounts[0].path = "x".into()), ConfigError::Relative("the mount point", "x".into()));
+        for bad in ["/", "//", "/a//b", "/a/../b", "/./a", "/.."] {
+            let mut program = program();
+            program.volumes = vec![bad.into()];
+            assert_eq!(encode(&program).unwrap_err(), ConfigError::BadPlace(bad.into()));
+        }
+        assert_eq!(refused(|p| p.volumes[0] = "/data/".into()), ConfigError::Clash("/data/".into()));
+        assert_eq!(refused(|p| p.volumes.push("/models".into())), ConfigError::Clash("/models".into()));
         assert!(matches!(refused(|p| p.args.push(vec![b'x'; MAX_BLOB])), ConfigError::TooLong(_)));
     }
 }

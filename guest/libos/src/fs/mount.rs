@@ -16,6 +16,8 @@ pub enum FsType {
     DevPts,
     /// A host directory.
     Virtiofs,
+    /// A volume.
+    Erofs,
 }
 
 impl FsType {
@@ -28,6 +30,7 @@ impl FsType {
             FsType::DevTmpfs => "devtmpfs",
             FsType::DevPts => "devpts",
             FsType::Virtiofs => "virtiofs",
+            FsType::Erofs => "erofs",
         }
     }
 
@@ -40,6 +43,7 @@ impl FsType {
             FsType::Sysfs => 0x6265_6572,
             FsType::DevPts => 0x1cd1,
             FsType::Virtiofs => 0x6573_5546,
+            FsType::Erofs => 0xe0f5_e1e2,
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Plan {
     pub layers: Vec<Arc<Image>>,
     /// One at "/" lies below the layers; the others appear at their paths.
     pub host: Vec<HostMount>,
+    /// Volumes and their places.
+    pub volumes: Vec<(Arc<Image>, Vec<u8>)>,
     pub hostname: String,
 }
 
@@ -87,6 +89,10 @@ pub fn build(plan: Plan) -> Result<Arc<Entry>> {
             crate::console!("kasoku: the host directory for {path} cannot be mounted: {errno:?}");
         }
     }
+    for (index, (image, path)) in plan.volumes.into_iter().enumerate() {
+        let node = union::root([image.root()?].into(), &Mount::new(FsType::Erofs, true, &format!("volume{index}")))?;
+        mount_at(&root, &path, node)?;
+    }
     Ok(root)
 }
 
@@ -95,7 +101,12 @@ fn mount_host(root: &Arc<Entry>, mount: HostMount) -> Result<()> {
     let source = format!("host{}", mount.root);
     // The window serves reads only, so a host directory is read-only whatever was asked for.
     let node = union::root([lower].into(), &Mount::new(FsType::Virtiofs, true, &source))?;
-    let path = mount.path.strip_suffix(b"/").unwrap_or(&mount.path);
+    mount_at(root, &mount.path, node)
+}
+
+/// Mounts a node at a path, making the directories that lead there.
+fn mount_at(root: &Arc<Entry>, path: &[u8], node: Arc<Node>) -> Result<()> {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
     let split = path.iter().rposition(|byte| *byte == b'/').ok_or(Errno::EINVAL)?;
     let parent = directory_at(root, &path[..split])?;
     let name = core::str::from_utf8(&path[split + 1..]).map_err(|_| Errno::EINVAL)?;
@@ -175,16 +186,10 @@ mod boot {
         crate::fs::proc::set_processes(&crate::process::view::Table);
         let mut plan = Plan { hostname: String::from_utf8_lossy(&config.hostname).into_owned(), ..Plan::default() };
         for index in &config.root_layers {
-            match info.layers.get(*index as usize).filter(|layer| layer.len > 0) {
-                Some(layer) => match open_layer(layer, *index) {
-                    Ok(image) => plan.layers.push(image),
-                    // A program must not run on half of its files.
-                    Err(why) => crate::dump::fatal(&format!(
-                        "layer {index} of the image cannot be used: {why} (kasoku image inspect says which layer is damaged)"
-                    )),
-                },
-                None => crate::dump::fatal(&format!("there is no layer {index}")),
-            }
+            plan.layers.push(layer(info, *index, "of the image cannot be used", "image"));
+        }
+        for (index, path) in &config.volumes {
+            plan.volumes.push((layer(info, *index, "is a volume that cannot be used", "volume"), path.clone()));
         }
         let mut windows: Vec<(u32, Arc<Window>)> = Vec::new();
         for request in &config.mounts {
@@ -201,6 +206,18 @@ mod boot {
             crate::dump::fatal(&format!("the image's files cannot be put together: {errno:?} (kasoku image inspect)"))
         });
         context(&root, &config.cwd)
+    }
+
+    /// The layer of that number: a program must not run on half of its files.
+    fn layer(info: &BootInfo, index: u32, trouble: &str, command: &str) -> Arc<Image> {
+        let Some(layer) = info.layers.get(index as usize).filter(|layer| layer.len > 0) else {
+            crate::dump::fatal(&format!("there is no layer {index}"))
+        };
+        open_layer(layer, index).unwrap_or_else(|why| {
+            crate::dump::fatal(&format!(
+                "layer {index} {trouble}: {why} (kasoku {command} inspect says what is damaged)"
+            ))
+        })
     }
 
     fn open_layer(layer: &Layer, index: u32) -> core::result::Result<Arc<Image>, String> {

@@ -43,6 +43,8 @@ pub struct Boot {
     pub regions: Vec<RegionIndices>,
     #[serde(default)]
     pub mounts: Vec<MountMessage>,
+    #[serde(default)]
+    pub volumes: Vec<VolumeIndex>,
     pub args: Vec<String>,
     #[serde(default)]
     pub env: Vec<(String, String)>,
@@ -68,6 +70,14 @@ pub struct LayerIndex {
     pub fd: usize,
     /// Bytes of the image.
     pub size: u64,
+}
+
+/// A layer that appears at a place of its own.
+#[derive(Clone, Debug, Deserialize)]
+pub struct VolumeIndex {
+    #[serde(flatten)]
+    pub layer: LayerIndex,
+    pub path: String,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -199,7 +209,11 @@ impl Boot {
         watcher: Box<dyn Watcher>,
     ) -> Result<Specification, Error> {
         check_version(self.version)?;
-        let parts = Bindings::new(&descriptors, &self.layers, &self.channels, &self.regions)?;
+        let mut parts = Bindings::new(&descriptors, &self.layers, &self.channels, &self.regions)?;
+        let root_layers = parts.layers.len() as u32;
+        for VolumeIndex { layer, .. } in &self.volumes {
+            parts.layers.push((descriptor(&descriptors, "a volume", layer.fd)?, layer.size));
+        }
         for mount in &self.mounts {
             let region = usize::try_from(mount.region).ok().and_then(|index| self.regions.get(index));
             if region.is_none_or(|region| region.kind != RegionKind::Fs) {
@@ -212,7 +226,8 @@ impl Boot {
             cwd: self.cwd,
             hostname: self.hostname,
             mounts: self.mounts.into_iter().map(MountPoint::from).collect(),
-            root_layers: parts.layers.len() as u32,
+            root_layers,
+            volumes: self.volumes.into_iter().map(|volume| volume.path).collect(),
             strace: self.strace,
             stats: false,
             credentials: (0, 0),
@@ -277,6 +292,7 @@ mod tests {
             "layers": [{"fd": 0, "size": 4096}], "channels": {"0": 1, "1": 1, "3": 2},
             "regions": [{"kind": "fs", "memory": 0, "doorbell": 1, "wake": 2}],
             "mounts": [{"region": 0, "root": 0, "path": "/x", "read_only": true}],
+            "volumes": [{"fd": 1, "size": 8192, "path": "/models"}],
             "args": ["/bin/true"], "env": [["A", "b"]], "cwd": "/", "hostname": "h", "strace": false
         })
     }
@@ -293,6 +309,7 @@ mod tests {
         let spec = boot(&good()).unwrap();
         assert_eq!(spec.channels.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 3]);
         assert_eq!((spec.layers[0].1, spec.regions.len(), spec.program.root_layers), (4096, 1, 1));
+        assert_eq!((spec.layers[1].1, spec.program.volumes), (8192, vec!["/models".to_owned()]));
     }
 
     #[test]
@@ -300,6 +317,7 @@ mod tests {
         for (pointer, value) in [
             ("/version", json!(2)),
             ("/layers/0/fd", json!(3)),
+            ("/volumes/0/fd", json!(3)),
             ("/layers/0/fd", json!(u64::MAX)),
             ("/channels", json!({"0": 3})),
             ("/channels", json!({"-1": 0})),

@@ -18,6 +18,7 @@ Without --image the program sees this machine's system directories, read-only; w
   -e, --env NAME[=VALUE]   set an environment variable, or pass this one's value on
   -i, --interactive        forward standard input even if it is a terminal
   --mount HOST:GUEST:ro    show a host directory in the guest, read-only
+  --volume NAME:GUEST      show a volume in the guest, read-only (see `kasoku volume ls`)
   -w, --workdir DIR        working directory in the guest
   --timeout SECONDS        kill the guest after this time, exit code 124
   --strace                 print every system call on standard error
@@ -45,6 +46,8 @@ pub struct Options {
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     pub interactive: bool,
     pub mounts: Vec<HostMount>,
+    /// Name and place of each volume.
+    pub volumes: Vec<(String, String)>,
     pub workdir: Option<String>,
     pub timeout: Option<Duration>,
     pub strace: bool,
@@ -66,6 +69,7 @@ impl Default for Options {
             env: Vec::new(),
             interactive: false,
             mounts: Vec::new(),
+            volumes: Vec::new(),
             workdir: None,
             timeout: None,
             strace: false,
@@ -103,6 +107,7 @@ pub fn parse(
             Short('e') | Long("env") => options.env.extend(variable(parser.value()?.string()?, &host_env)),
             Short('i') | Long("interactive") => options.interactive = true,
             Long("mount") => options.mounts.push(mount(&parser.value()?.string()?)?),
+            Long("volume") => options.volumes.push(volume(&parser.value()?.string()?)?),
             Short('w') | Long("workdir") => options.workdir = Some(parser.value()?.string()?),
             Long("timeout") => options.timeout = Some(seconds(parser.value()?.parse()?)?),
             Long("strace") => options.strace = true,
@@ -138,6 +143,13 @@ fn mount(text: &str) -> Result<HostMount, lexopt::Error> {
             Ok(HostMount { host: host.into(), guest: guest.to_owned() })
         }
         _ => Err(format!("--mount wants HOST:GUEST:ro with an absolute GUEST, not {text:?}").into()),
+    }
+}
+
+fn volume(text: &str) -> Result<(String, String), lexopt::Error> {
+    match text.split_once(':') {
+        Some((name, guest)) if !name.is_empty() && guest.starts_with('/') => Ok((name.to_owned(), guest.to_owned())),
+        _ => Err(format!("--volume wants NAME:GUEST with an absolute GUEST, not {text:?}").into()),
     }
 }
 
@@ -192,6 +204,9 @@ mod tests {
             ["--mount", "/x:y:ro", "p"],
             ["--mount", "/x:/y", "p"],
             ["--mount", "/x:/y:rw", "p"],
+            ["--volume", "x", "p"],
+            ["--volume", ":/x", "p"],
+            ["--volume", "x:y", "p"],
             ["--timeout", "0", "p"],
             ["--timeout", "-1", "p"],
             ["--timeout", "nan", "p"],

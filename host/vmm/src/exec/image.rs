@@ -1,4 +1,4 @@
-//! Images in the state directory, as `kasoku image build` writes them.
+//! Images and volumes in the state directory, as `kasoku image build` and `kasoku volume create` write them.
 use super::Failure;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -63,23 +63,42 @@ impl Image {
         let description: Description = serde_json::from_str(&text).map_err(|e| {
             Failure::new(format!("the description of image {name:?} is corrupt ({e}): build the image again"))
         })?;
-        let layers = description.layers.iter().map(|layer| open_layer(home, name, layer)).collect::<Result<_, _>>()?;
+        let corrupt = |reason| Failure::new(format!("image {name:?} cannot be used: {reason}; build the image again"));
+        let layers = description.layers.iter().map(|layer| open_layer(home, layer).map_err(corrupt));
+        let layers = layers.collect::<Result<_, _>>()?;
         Ok(Self { layers, env: description.env, cwd: description.cwd, args: description.args })
     }
 }
 
-fn open_layer(home: &Path, image: &str, layer: &LayerEntry) -> Result<(OwnedFd, u64), Failure> {
-    let corrupt =
-        |reason: String| Failure::new(format!("image {image:?} cannot be used: {reason}; build the image again"));
+/// A volume's layer, and its length.
+pub fn open_volume(home: &Path, name: &str) -> Result<(OwnedFd, u64), Failure> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(Failure::new(format!("{name:?} is not the name of a volume")));
+    }
+    let path = home.join("volumes").join(format!("{name}.json"));
+    let text = read_limited(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Failure::new(format!(
+            "there is no volume {name:?} in {}: `kasoku volume ls` lists those that exist",
+            home.display()
+        )),
+        _ => Failure::new(format!("cannot read {}: {e}", path.display())),
+    })?;
+    let corrupt = |reason| Failure::new(format!("volume {name:?} cannot be used: {reason}; create the volume again"));
+    let layer: LayerEntry = serde_json::from_str(&text).map_err(|e| corrupt(e.to_string()))?;
+    open_layer(home, &layer).map_err(corrupt)
+}
+
+/// The file of a layer; or what is wrong with it.
+fn open_layer(home: &Path, layer: &LayerEntry) -> Result<(OwnedFd, u64), String> {
     let hex = layer.digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64);
     let hex = hex
         .filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
-        .ok_or_else(|| corrupt(format!("{:?} is not a digest", layer.digest)))?;
+        .ok_or_else(|| format!("{:?} is not a digest", layer.digest))?;
     let path = home.join("layers").join(format!("{hex}.erofs"));
-    let file = File::open(&path).map_err(|e| corrupt(format!("layer {}: {e}", path.display())))?;
-    let size = file.metadata().map_err(|e| corrupt(e.to_string()))?.len();
+    let file = File::open(&path).map_err(|e| format!("layer {}: {e}", path.display()))?;
+    let size = file.metadata().map_err(|e| e.to_string())?.len();
     if size != layer.size {
-        return Err(corrupt(format!("layer {} has {size} bytes instead of {}", path.display(), layer.size)));
+        return Err(format!("layer {} has {size} bytes instead of {}", path.display(), layer.size));
     }
     Ok((file.into(), size))
 }
@@ -122,6 +141,23 @@ mod tests {
         let digest = "0".repeat(64);
         let json = format!(r#"{{"layers":[{{"digest":"sha256:{digest}","size":1}}]}}"#);
         assert!(message(&json, "x").contains("build the image again"));
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_volume() {
+        let home = home_with("{}");
+        std::fs::create_dir_all(home.join("volumes")).unwrap();
+        let message = |name: &str| open_volume(&home, name).unwrap_err().to_string();
+        assert!(message("missing").contains("`kasoku volume ls`"));
+        assert!(message("../x").contains("not the name of a volume"));
+        std::fs::write(home.join("volumes/x.json"), "{").unwrap();
+        assert!(message("x").contains("create the volume again"));
+        let digest = "b".repeat(64);
+        std::fs::write(home.join("volumes/x.json"), format!(r#"{{"digest":"sha256:{digest}","size":3}}"#)).unwrap();
+        assert!(message("x").contains("create the volume again"));
+        std::fs::write(home.join(format!("layers/{digest}.erofs")), "abc").unwrap();
+        assert_eq!(open_volume(&home, "x").unwrap().1, 3);
+        std::fs::remove_dir_all(home).unwrap();
     }
 
     #[test]

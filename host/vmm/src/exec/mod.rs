@@ -200,13 +200,21 @@ fn assemble(options: &Options, native: &NativeFiles) -> Result<Parts, Failure> {
     if let Some(path) = native.optional("runtime.erofs") {
         layers.push(open_layer(&path)?);
     }
+    let root_layers = layers.len() as u32;
+    if !options.volumes.is_empty() {
+        let home = image::home(options.home.as_deref())?;
+        for (name, _) in &options.volumes {
+            layers.push(image::open_volume(&home, name)?);
+        }
+    }
     let program = Program {
         args,
         env: merge(env, options.env.iter().cloned()),
         cwd: options.workdir.clone().or(cwd).unwrap_or_else(|| "/".to_owned()),
         hostname: "kasoku".to_owned(),
         mounts,
-        root_layers: layers.len() as u32,
+        root_layers,
+        volumes: options.volumes.iter().map(|(_, place)| place.clone()).collect(),
         strace: options.strace,
         stats: options.stats,
         credentials: (0, 0),
