@@ -132,7 +132,8 @@ impl Guest {
 
     /// A signal from outside for the guest's first program. Numbers that Linux does not have are dropped.
     pub fn signal(&self, number: i32) {
-        if let Some(bit) = u32::try_from(number - 1).ok().and_then(|n| 1u64.checked_shl(n)) {
+        let place = number.checked_sub(1).and_then(|place| u32::try_from(place).ok());
+        if let Some(bit) = place.and_then(|place| 1u64.checked_shl(place)) {
             self.page(0).add_signals(bit);
             self.notify(0, PENDING_SIGNALS);
         }

@@ -259,6 +259,7 @@ guest_code!(
 fn a_signal_wakes_a_waiting_guest() {
     let running = start(signals(), |_| {});
     running.machine.guest().signal(-1);
+    running.machine.guest().signal(i32::MIN);
     running.machine.guest().signal(0);
     running.machine.guest().signal(65);
     running.machine.guest().signal(15);

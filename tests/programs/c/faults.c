@@ -105,9 +105,7 @@ int main(void) {
     FAULT("unmasked x87 division",
           "fninit; push $0x37b; fldcw (%%rsp); pop %%rcx; fld1; fldz; fdivrp; fwait; fninit", 0, 0);
 
-    char path[] = "/tmp/faults.XXXXXX";
-    int fd = mkstemp(path);
-    unlink(path);
+    int fd = memfd_create("faults", 0);
     if (ftruncate(fd, 0x1800)) return 1;
     char *file = mmap(0, 0x4000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     base = (uintptr_t)file;

@@ -39,6 +39,7 @@ impl proc::Processes for Table {
             release: crate::syscall::RELEASE,
             version: crate::syscall::VERSION,
             tsc_hz: info.tsc_hz,
+            max_threads: super::max_tasks(),
             threads: super::task_count(),
             last_pid: super::NEXT_ID.load(Ordering::Relaxed) - 1,
         }

@@ -45,8 +45,9 @@ pub struct Machine {
     pub release: &'static str,
     pub version: &'static str,
     pub tsc_hz: u64,
-    /// Threads that exist, and the last process number given.
+    /// Threads that exist, how many there may be, and the last process number given.
     pub threads: usize,
+    pub max_threads: usize,
     pub last_pid: u32,
 }
 

@@ -49,7 +49,7 @@ const FILES: &[(&str, Text)] = &[
     ("sys/kernel/ostype", || line("Linux")),
     ("sys/kernel/domainname", || line("(none)")),
     ("sys/kernel/pid_max", || line("4194304")),
-    ("sys/kernel/threads-max", || line(&crate::process::max_tasks().to_string())),
+    ("sys/kernel/threads-max", || line(&machine().max_threads.to_string())),
     ("sys/kernel/ngroups_max", || line("65536")),
     ("sys/kernel/cap_last_cap", || line("40")),
     ("sys/kernel/overflowuid", || line("65534")),
