@@ -26,7 +26,7 @@ pub const STAT: u32 = 1;
 pub const READ_DIR: u32 = 2;
 /// Target of symbolic link `path`.
 pub const READ_LINK: u32 = 3;
-/// Opens regular file `path` for reading (or as `flags` says); `Reply.value` is its handle.
+/// Opens regular file `path` for reading, or also for writing where `flags` is [`FOR_WRITING`]; `Reply.value` is its handle.
 pub const OPEN: u32 = 4;
 /// `len` bytes of `handle` from `offset`.
 pub const READ: u32 = 5;
@@ -37,6 +37,41 @@ pub const CLOSE: u32 = 6;
 /// `len` 0 no file is opened.
 /// A file that cannot be opened (not permitted, too many open) has its attributes alone: OPEN tells why.
 pub const FETCH: u32 = 7;
+
+// What follows changes files: EROFS in a root that is not served for that. A second path or other bytes lie behind the path,
+// `len` of them. Set-id bits are never given, and devices, pipes and sockets never made.
+/// The `len` bytes behind the (empty) path, to `handle` at `offset`, or at its end where `flags` is [`APPEND`]. `Reply.value`
+/// is how many were written; the attributes are those afterwards.
+pub const WRITE: u32 = 8;
+/// Makes regular file `path`, which does not exist, with permissions `mode`, and opens it for writing and reading.
+pub const CREATE: u32 = 9;
+/// Length `offset` for `handle`, or for regular file `path` where `handle` is 0.
+pub const TRUNCATE: u32 = 10;
+/// Makes directory `path` with permissions `mode`.
+pub const MAKE_DIR: u32 = 11;
+/// Removes `path`, which is no directory.
+pub const UNLINK: u32 = 12;
+/// Removes empty directory `path`.
+pub const REMOVE_DIR: u32 = 13;
+/// Gives `path` the second path; `flags` as of `renameat2`: RENAME_NOREPLACE (1) or RENAME_EXCHANGE (2).
+pub const RENAME: u32 = 14;
+/// The second path becomes another name of `path`.
+pub const LINK: u32 = 15;
+/// Makes symbolic link `path`; the bytes behind are its target.
+pub const SYMLINK: u32 = 16;
+/// Permissions `mode` for `path`.
+pub const SET_MODE: u32 = 17;
+/// [`Times`] (the bytes behind) for `path`.
+pub const SET_TIMES: u32 = 18;
+/// What was written to `handle` is on the disk.
+pub const SYNC: u32 = 19;
+/// Attributes of `handle`.
+pub const STAT_HANDLE: u32 = 20;
+
+/// `Request.flags` of OPEN.
+pub const FOR_WRITING: u32 = 1;
+/// `Request.flags` of WRITE.
+pub const APPEND: u32 = 1;
 
 /// `Request.flags` of READ_DIR: links are not followed; an entry that cannot be looked at is left out.
 pub const WITH_ATTRIBUTES: u32 = 1;
@@ -85,6 +120,17 @@ pub struct Attributes {
     pub device: u64,
 }
 assert_layout!(Attributes, size 72, align 8);
+
+/// Access and modification time as `utimensat` takes them: nanoseconds may be UTIME_NOW or UTIME_OMIT.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Times {
+    pub accessed_s: i64,
+    pub accessed_ns: i64,
+    pub modified_s: i64,
+    pub modified_ns: i64,
+}
+assert_layout!(Times, size 32, align 8);
 
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

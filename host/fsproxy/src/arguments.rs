@@ -10,6 +10,8 @@ pub struct RootArgument {
     pub directory: OwnedFd,
     /// This machine's own root: parts of it are hidden.
     pub system: bool,
+    /// The guest may change what lies beneath it.
+    pub writable: bool,
 }
 
 #[derive(Debug)]
@@ -40,8 +42,9 @@ impl Arguments {
                 "doorbell-fd" => doorbell = Some(descriptor),
                 "wake-fd" => wake = Some(descriptor),
                 "control-fd" => control = Some(descriptor),
-                "root-fd" => roots.push(RootArgument { directory: descriptor, system: false }),
-                "system-root-fd" => roots.push(RootArgument { directory: descriptor, system: true }),
+                "root-fd" => roots.push(RootArgument { directory: descriptor, system: false, writable: false }),
+                "writable-root-fd" => roots.push(RootArgument { directory: descriptor, system: false, writable: true }),
+                "system-root-fd" => roots.push(RootArgument { directory: descriptor, system: true, writable: false }),
                 _ => return Err(Error::Arguments(format!("unknown option --{name}"))),
             }
         }

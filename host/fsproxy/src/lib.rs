@@ -1,20 +1,23 @@
-//! The file-system proxy. `server` turns a request into a reply; `path` and `rules` decide what may be named; `window` is
+//! The file-system proxy. `server` turns a request into a reply, `changes` those that change files; `path` and `rules` decide what may be named; `window` is
 //! the memory shared with the guest and the only place that holds `unsafe`.
 mod arguments;
 mod attributes;
+mod changes;
 mod directory;
 mod handles;
 mod path;
+mod root;
 mod rules;
 mod server;
 mod window;
 
 pub use arguments::{Arguments, RootArgument};
+pub use root::Root;
 pub use rules::Rules;
-pub use server::{Root, Server};
+pub use server::Server;
 pub use window::Window;
 
-use kasoku_jail::policies::FSPROXY;
+use kasoku_jail::policies::{FSPROXY, FSPROXY_WRITING};
 use kasoku_jail::{FileRules, JailError, apply, restrict_files};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -38,12 +41,19 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     let window = Window::map(memory.as_fd())?;
     let roots: Vec<Root> = roots
         .into_iter()
-        .map(|root| Root::new(root.directory, if root.system { Rules::system() } else { Rules::default() }))
+        .map(|root| {
+            let rules = if root.system { Rules::system() } else { Rules::default() };
+            Root::new(root.directory, rules, root.writable)
+        })
         .collect();
-    let directories: Vec<_> = roots.iter().map(Root::directory).collect();
-    restrict_files(FileRules { read: &directories, ..FileRules::default() })?;
+    let of_kind = |writable| roots.iter().filter(move |root| root.is_writable() == writable).map(Root::directory);
+    let (read, edit): (Vec<_>, Vec<_>) = (of_kind(false).collect(), of_kind(true).collect());
+    let policy = if edit.is_empty() { &FSPROXY } else { &FSPROXY_WRITING };
+    restrict_files(FileRules { read: &read, edit: &edit, ..FileRules::default() })?;
+    // The guest's umask counts, not ours.
+    rustix::process::umask(rustix::fs::Mode::empty());
     let mut server = Server::new(roots);
-    apply(&FSPROXY)?;
+    apply(policy)?;
     loop {
         // The control socket carries nothing: that it becomes readable is its end.
         let mut fds = [PollFd::new(&doorbell, PollFlags::IN), PollFd::new(&control, PollFlags::IN)];

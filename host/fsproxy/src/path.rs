@@ -33,6 +33,13 @@ impl GuestPath {
         CString::new(bytes).expect("a clean path has no NUL")
     }
 
+    /// The directory and the name in it; none for the root itself.
+    pub fn split(&self) -> Option<(Self, CString)> {
+        let name = self.components().last()?;
+        let parent = self.bytes[..self.bytes.len() - name.len()].strip_suffix(b"/").unwrap_or_default();
+        Some((Self { bytes: parent.to_vec() }, CString::new(name).expect("a clean path has no NUL")))
+    }
+
     /// This directory's entry `name`.
     #[cfg(test)]
     pub fn join(&self, name: &[u8]) -> Self {
@@ -53,6 +60,11 @@ mod tests {
         for bad in ["/", "/etc", "a/", "a//b", ".", "..", "a/../b", "a/.", "a\0b", "../x", "a/.."] {
             assert_eq!(GuestPath::new(bad.into()), Err(Errno::INVAL), "{bad:?}");
         }
+        let split =
+            |path: &str| GuestPath::new(path.into()).unwrap().split().map(|(parent, name)| (parent.bytes, name));
+        assert_eq!(split(""), None);
+        assert_eq!(split("a"), Some((b"".to_vec(), c"a".into())));
+        assert_eq!(split("a/b/c"), Some((b"a/b".to_vec(), c"c".into())));
         assert_eq!(GuestPath::new(vec![b'a'; PATH_MAX as usize]), Err(Errno::NAMETOOLONG));
     }
 }

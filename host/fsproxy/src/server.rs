@@ -1,67 +1,22 @@
 //! One request, one reply.
 use crate::Window;
-use crate::attributes;
 use crate::directory::{Listing, list};
 use crate::handles::Handles;
 use crate::path::GuestPath;
-use crate::rules::{Rules, Visibility};
+use crate::root::{Root, kind};
+use crate::rules::Visibility;
+use crate::{attributes, changes};
 use kasoku_abi::fs::{
-    Attributes, CLOSE, DATA_LEN, FETCH, OPEN, PATH_MAX, READ, READ_DIR, READ_LINK, Reply, Request, STAT,
+    CLOSE, DATA_LEN, FETCH, FOR_WRITING, OPEN, PATH_MAX, READ, READ_DIR, READ_LINK, Reply, Request, STAT, STAT_HANDLE,
     WITH_ATTRIBUTES,
 };
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2, readlinkat};
+use rustix::fs::{FileType, OFlags, readlinkat};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// A directory that the guest may read.
-pub struct Root {
-    directory: OwnedFd,
-    rules: Rules,
-}
+use std::os::fd::{AsFd, OwnedFd};
 
 pub struct Server {
     roots: Vec<Root>,
-    handles: Handles,
-}
-
-impl Root {
-    pub fn new(directory: OwnedFd, rules: Rules) -> Self {
-        Self { directory, rules }
-    }
-
-    pub fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
-    }
-
-    /// Opens `path` beneath this root, following no symbolic link. A final one is opened itself.
-    fn open(&self, path: &GuestPath, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // A rename on the host during the walk makes the kernel ask for another try.
-        for _ in 0..8 {
-            match openat2(&self.directory, path.to_c_string(), flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN) => continue,
-                // Out of the root, or through a link: to the guest such a path does not exist.
-                Err(Errno::XDEV | Errno::LOOP) => return Err(Errno::NOENT),
-                result => return result,
-            }
-        }
-        Err(Errno::AGAIN)
-    }
-
-    fn stat(&self, path: &GuestPath) -> Result<(OwnedFd, Attributes), Errno> {
-        let file = self.open(path, OFlags::PATH)?;
-        let attributes = attributes::of_file(&file)?;
-        Ok((file, attributes))
-    }
-
-    /// Opens a regular file, and nothing else: opening a device can have effects, and a FIFO would wait for a writer.
-    fn open_regular(&self, path: &GuestPath) -> Result<(OwnedFd, Attributes), Errno> {
-        let file = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        // Again: it may be another file than the one that was looked at.
-        let attributes = attributes::of_file(&file)?;
-        if kind(&attributes) == FileType::RegularFile { Ok((file, attributes)) } else { Err(Errno::NXIO) }
-    }
+    pub(crate) handles: Handles,
 }
 
 impl Server {
@@ -88,18 +43,22 @@ impl Server {
             READ => self.read(request, window),
             FETCH => self.fetch(request, window),
             CLOSE => self.handles.close(request.handle).map(|()| Reply::default()),
-            _ => Err(Errno::NOSYS),
+            STAT_HANDLE => {
+                let attributes = attributes::of_file(self.handles.get(request.handle)?)?;
+                Ok(Reply { attributes, ..Reply::default() })
+            }
+            _ => changes::answer(self, request, window),
         }
     }
 
     /// The request's root and path, once they are acceptable.
-    fn place(&self, request: &Request, window: &Window) -> Result<(&Root, GuestPath, Visibility), Errno> {
+    pub fn place(&self, request: &Request, window: &Window) -> Result<(&Root, GuestPath, Visibility), Errno> {
         let root = self.roots.get(request.root as usize).ok_or(Errno::NODEV)?;
         if u64::from(request.path_len) >= PATH_MAX {
             return Err(Errno::NAMETOOLONG);
         }
         let path = GuestPath::new(window.data(request.path_len as usize))?;
-        match root.rules.visibility(&path) {
+        match root.rules().visibility(&path) {
             Visibility::Hidden => Err(Errno::NOENT),
             visibility => Ok((root, path, visibility)),
         }
@@ -121,7 +80,7 @@ impl Server {
         let directory = root.open(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let listing = match visibility {
             Visibility::Empty => Listing::default(),
-            _ => list(&directory, request.offset, with_attributes, &root.rules.entries_of(&path))?,
+            _ => list(&directory, request.offset, with_attributes, &root.rules().entries_of(&path))?,
         };
         window.set_data(&listing.bytes);
         Ok(Reply { len: listing.bytes.len() as u32, value: listing.next, ..Reply::default() })
@@ -138,10 +97,15 @@ impl Server {
     }
 
     fn open(&mut self, request: &Request, window: &Window) -> Result<Reply, Errno> {
-        if OFlags::from_bits_retain(request.flags).intersects(OFlags::ACCMODE | OFlags::CREATE | OFlags::TRUNC) {
-            return Err(Errno::ROFS);
-        }
+        let access = match request.flags {
+            0 => OFlags::RDONLY,
+            FOR_WRITING => OFlags::RDWR,
+            _ => return Err(Errno::INVAL),
+        };
         let (root, path, _) = self.place(request, window)?;
+        if access != OFlags::RDONLY {
+            root.check_writable()?;
+        }
         let (_, attributes) = root.stat(&path)?;
         match kind(&attributes) {
             FileType::RegularFile => {}
@@ -149,7 +113,7 @@ impl Server {
             FileType::Symlink => return Err(Errno::LOOP),
             _ => return Err(Errno::NXIO),
         }
-        let (file, attributes) = root.open_regular(&path)?;
+        let (file, attributes) = root.open_regular(&path, access)?;
         let handle = self.handles.insert(file)?;
         Ok(Reply { value: handle, attributes, ..Reply::default() })
     }
@@ -162,7 +126,7 @@ impl Server {
         match kind(&attributes) {
             FileType::Symlink => Ok(Reply { len: send_target(&file, window)?, ..bare }),
             FileType::RegularFile if wanted > 0 => {
-                let Ok((file, attributes)) = root.open_regular(&path) else { return Ok(bare) };
+                let Ok((file, attributes)) = root.open_regular(&path, OFlags::RDONLY) else { return Ok(bare) };
                 let len = window.read_file(file.as_fd(), wanted, 0)?;
                 let value = if attributes.size > len as u64 { self.handles.insert(file).unwrap_or(0) } else { 0 };
                 Ok(Reply { len: len as u32, value, attributes, ..Reply::default() })
@@ -178,10 +142,6 @@ impl Server {
         let len = window.read_file(file.as_fd(), wanted, offset)?;
         Ok(Reply { len: len as u32, ..Reply::default() })
     }
-}
-
-fn kind(attributes: &Attributes) -> FileType {
-    FileType::from_raw_mode(attributes.mode)
 }
 
 /// How much data a request asks for, once that fits into the window.

@@ -1,4 +1,9 @@
 //! Runs the real proxy, jail and all, and plays its guest: a friendly one and hostile ones.
+mod changes;
+#[path = "../../vmm/tests/random/mod.rs"]
+mod random;
+mod requests;
+
 use kasoku_abi::fs::{
     Attributes, CLOSE, DATA, DATA_LEN, DirEntry, FETCH, OPEN, PATH_MAX, READ, READ_DIR, READ_LINK, REPLY, Reply,
     Request, STAT, WINDOW_LEN, WITH_ATTRIBUTES,
@@ -97,7 +102,7 @@ fn tree() -> PathBuf {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let root = std::env::temp_dir().join(format!("kasoku-fsproxy-test-{}-{number}", std::process::id()));
     std::fs::create_dir_all(root.join("served/sub")).unwrap();
-    std::fs::write(root.join("secret"), "secret").unwrap();
+    std::fs::write(root.join("secret"), "SECRET").unwrap();
     std::fs::write(root.join("served/file"), "contents").unwrap();
     symlink("../secret", root.join("served/out")).unwrap();
     symlink("/etc/passwd", root.join("served/absolute")).unwrap();
@@ -249,9 +254,9 @@ fn only_regular_files_open_and_only_for_reading() {
     assert_eq!(proxy.status(OPEN, "socket"), -libc::ENXIO);
     assert_eq!(proxy.status(OPEN, "fifo"), -libc::ENXIO);
     assert_eq!(proxy.status(OPEN, "sub"), -libc::EISDIR);
-    for flags in [libc::O_WRONLY, libc::O_RDWR, libc::O_CREAT, libc::O_TRUNC, -1] {
-        let request = Request { operation: OPEN, path_len: 4, flags: flags as u32, ..Request::default() };
-        assert_eq!(proxy.call(request, b"file").unwrap().0.status, -libc::EROFS);
+    for (flags, status) in [(1, -libc::EROFS), (2, -libc::EINVAL), (u32::MAX, -libc::EINVAL)] {
+        let request = Request { operation: OPEN, path_len: 4, flags, ..Request::default() };
+        assert_eq!(proxy.call(request, b"file").unwrap().0.status, status);
     }
     assert_eq!(std::fs::read(root.join("served/file")).unwrap(), b"contents");
     assert!(proxy.stop().success());

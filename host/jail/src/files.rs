@@ -13,6 +13,8 @@ pub struct FileRules<'a> {
     pub read: &'a [BorrowedFd<'a>],
     /// Directories beneath which files may be read, made, changed and removed.
     pub write: &'a [BorrowedFd<'a>],
+    /// As `write`, and symbolic links may be made.
+    pub edit: &'a [BorrowedFd<'a>],
     /// Device nodes that may be read, written and controlled.
     pub devices: &'a [BorrowedFd<'a>],
     /// Programs that may be executed (files), and read.
@@ -40,11 +42,16 @@ pub fn restrict_files(rules: FileRules<'_>) -> Result<bool, JailError> {
         | AccessFs::RemoveFile
         | AccessFs::RemoveDir
         | AccessFs::Refer;
+    let edit = write | AccessFs::MakeSym;
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
     let execute = AccessFs::ReadFile | AccessFs::Execute;
-    for (places, access) in
-        [(rules.read, read), (rules.write, write), (rules.devices, device), (rules.execute, execute)]
-    {
+    for (places, access) in [
+        (rules.read, read),
+        (rules.write, write),
+        (rules.edit, edit),
+        (rules.devices, device),
+        (rules.execute, execute),
+    ] {
         for &place in places {
             ruleset = ruleset.add_rule(PathBeneath::new(place, access)).map_err(|e| failed(&e))?;
         }

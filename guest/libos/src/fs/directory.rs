@@ -25,6 +25,12 @@ pub trait Dynamic: Send + Sync {
 
     /// Children from `position` on (0 = the first), until `emit` says false; each with the position after it.
     fn list(&self, position: u64, emit: &mut dyn FnMut(DirEntry<'_>) -> bool);
+
+    /// Called before a listing begins, for children that are asked for elsewhere.
+    fn begin_list(&self, directory: &Arc<Entry>) -> Result<()> {
+        let _ = directory;
+        Ok(())
+    }
 }
 
 pub struct Directory {
@@ -157,6 +163,11 @@ impl Directory {
                 return Ok(at);
             }
             at = FIRST_POSITION;
+        }
+        if at == FIRST_POSITION
+            && let Some(dynamic) = &self.dynamic
+        {
+            dynamic.begin_list(this)?;
         }
         // Generated children have the upper half of the positions.
         const GENERATED: u64 = 1 << 62;

@@ -16,6 +16,7 @@ pub mod erofs;
 pub mod file;
 pub mod generation;
 pub mod host;
+pub mod live;
 pub mod locks;
 pub mod lower;
 pub mod mount;

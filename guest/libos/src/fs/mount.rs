@@ -1,5 +1,6 @@
 //! What `/proc/mounts` and `statfs` say about parts of the tree. There is one tree; a mount is a part of it whose nodes
 //! name the same [`Mount`].
+use super::live::Live;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -67,15 +68,26 @@ pub struct Mount {
     pub read_only: bool,
     /// First field of `/proc/mounts`.
     pub source: String,
+    /// The host's side of a directory that the guest may change.
+    pub live: Option<Live>,
 }
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
 impl Mount {
     pub fn new(fs_type: FsType, read_only: bool, source: &str) -> Arc<Mount> {
+        Self::build(fs_type, read_only, source, None)
+    }
+
+    /// A host directory that the guest may change.
+    pub fn live(live: Live, source: &str) -> Arc<Mount> {
+        Self::build(FsType::Virtiofs, false, source, Some(live))
+    }
+
+    fn build(fs_type: FsType, read_only: bool, source: &str, live: Option<Live>) -> Arc<Mount> {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let device = super::stat::device_number(0, 0x20 + u64::from(id));
-        Arc::new(Mount { id, device, fs_type, read_only, source: source.into() })
+        Arc::new(Mount { id, device, fs_type, read_only, source: source.into(), live })
     }
 
     /// Options as `/proc/mounts` shows them.

@@ -4,6 +4,7 @@ use super::data::Data;
 use super::directory::Directory;
 use super::entry::Entry;
 use super::file::{File, OpenFile};
+use super::live::LiveFile;
 use super::locks::Locks;
 use super::lower::Attributes;
 use super::mount::Mount;
@@ -34,10 +35,28 @@ pub struct Meta {
     pub born: Time,
 }
 
+impl Meta {
+    fn of(of: &Attributes) -> Meta {
+        Meta {
+            permissions: of.permissions,
+            uid: of.uid,
+            gid: of.gid,
+            links: of.links,
+            linkable: false,
+            accessed: of.accessed,
+            modified: of.modified,
+            changed: of.changed,
+            born: of.changed,
+        }
+    }
+}
+
 /// What a node holds.
 pub enum Content {
     Directory(Directory),
     Regular(Data),
+    /// A file of the host that is read and written there.
+    Live(LiveFile),
     Symlink(Box<[u8]>),
     /// A device file: its number, and who answers for it where that is not looked up by number.
     Device(u64, Option<DeviceOpener>),
@@ -169,21 +188,21 @@ impl Node {
             kind: of.kind,
             mount: mount.clone(),
             content,
-            meta: Mutex::new(Meta {
-                permissions: of.permissions,
-                uid: of.uid,
-                gid: of.gid,
-                links: of.links,
-                linkable: false,
-                accessed: of.accessed,
-                modified: of.modified,
-                changed: of.changed,
-                born: of.changed,
-            }),
+            meta: Mutex::new(Meta::of(of)),
             locks: Once::new(),
             watches: Once::new(),
             _charge: None,
         })
+    }
+
+    /// Takes over what the host says now of a file that lives there.
+    pub fn refresh(&self, of: &Attributes) {
+        let mut meta = self.meta();
+        *meta = Meta { born: meta.born, ..Meta::of(of) };
+        drop(meta);
+        if let Content::Live(file) = &self.content {
+            file.set(of.size);
+        }
     }
 
     pub fn meta(&self) -> MutexGuard<'_, Meta> {
@@ -232,6 +251,7 @@ impl Node {
                 let usage = data.usage();
                 (usage.size, usage.blocks, 0)
             }
+            Content::Live(file) => (file.size(), file.blocks(), 0),
             Content::Directory(directory) => (directory.size(), 0, 0),
             Content::Symlink(target) => (target.len() as u64, 0, 0),
             Content::Device(rdev, _) => (0, 0, *rdev),

@@ -2,6 +2,7 @@
 use super::access::{Caller, check_size};
 use super::entry::Entry;
 use super::file::{DirEntry, File, OpenFile};
+use super::live::Handle;
 use super::locks::Owner;
 use super::node::Content;
 use super::notify;
@@ -28,11 +29,13 @@ pub struct TreeFile {
     text: Option<Vec<u8>>,
     /// Opened by somebody else than root: writes take set-id bits away.
     drops_privileges: bool,
+    /// A file of the host, open there.
+    live: Option<Handle>,
 }
 
 impl TreeFile {
     pub fn new(entry: Arc<Entry>) -> TreeFile {
-        TreeFile { entry, text: None, drops_privileges: false }
+        TreeFile { entry, text: None, drops_privileges: false, live: None }
     }
 
     /// As opened by `caller`.
@@ -42,6 +45,32 @@ impl TreeFile {
 
     pub fn with_text(entry: Arc<Entry>, text: Vec<u8>) -> TreeFile {
         TreeFile { text: Some(text), ..TreeFile::new(entry) }
+    }
+
+    /// A file of the host that `caller` opened there.
+    pub fn live(entry: Arc<Entry>, caller: &Caller, handle: Handle) -> TreeFile {
+        TreeFile { live: Some(handle), ..Self::opened_by(entry, caller) }
+    }
+
+    /// Where the file ends now.
+    fn end(&self) -> Result<u64> {
+        match &self.live {
+            Some(_) => self.stat().map(|stat| stat.size),
+            None => Ok(self.entry.node.data().map_or(0, |data| data.size())),
+        }
+    }
+
+    fn write_live(&self, handle: &Handle, offset: Option<u64>, from: &mut Reader<'_>) -> Result<(usize, u64)> {
+        let at = match offset {
+            Some(at) => at,
+            None => self.end()?,
+        };
+        from.limit(check_size(at, from.remaining())?);
+        let (n, attributes) = handle.write(offset, from)?;
+        let Some(attributes) = attributes else { return Ok((0, at)) };
+        self.entry.node.refresh(&attributes);
+        notify::happened(&self.entry, IN_MODIFY);
+        Ok((n, attributes.size))
     }
 
     pub fn entry(&self) -> &Arc<Entry> {
@@ -62,6 +91,13 @@ impl File for TreeFile {
             let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
             return to.write(&text[from..]);
         }
+        if let Some(handle) = &self.live {
+            let n = handle.read(offset, to)?;
+            if n > 0 {
+                notify::happened(&self.entry, IN_ACCESS);
+            }
+            return Ok(n);
+        }
         match &node.content {
             Content::Regular(data) => {
                 let n = data.read(offset, to)?;
@@ -79,6 +115,9 @@ impl File for TreeFile {
     }
 
     fn write(&self, _open: &OpenFile, offset: u64, from: &mut Reader<'_>) -> Result<usize> {
+        if let Some(handle) = &self.live {
+            return self.write_live(handle, Some(offset), from).map(|(n, _)| n);
+        }
         let node = &self.entry.node;
         match &node.content {
             Content::Regular(data) => {
@@ -103,7 +142,10 @@ impl File for TreeFile {
     }
 
     fn append(&self, open: &OpenFile, from: &mut Reader<'_>) -> Result<(usize, u64)> {
-        let end = self.entry.node.data().map_or(0, |data| data.size());
+        if let Some(handle) = &self.live {
+            return self.write_live(handle, None, from);
+        }
+        let end = self.end()?;
         self.write(open, end, from).map(|n| (n, end + n as u64))
     }
 
@@ -117,11 +159,18 @@ impl File for TreeFile {
         {
             return result;
         }
-        let size = || self.entry.node.data().map_or(0, |data| data.size());
+        if matches!(whence, SEEK_DATA | SEEK_HOLE) && self.live.is_some() {
+            // What holes the host's file has is the host's business: all of it is data.
+            let end = self.end()?;
+            return match u64::try_from(offset).ok().filter(|at| *at < end) {
+                None => Err(Errno::ENXIO),
+                Some(at) => Ok(if whence == SEEK_DATA { at } else { end }),
+            };
+        }
         let base = match whence {
             linux_raw_sys::general::SEEK_SET => 0,
             linux_raw_sys::general::SEEK_CUR => current,
-            linux_raw_sys::general::SEEK_END if self.entry.node.kind != Kind::Directory => size(),
+            linux_raw_sys::general::SEEK_END if self.entry.node.kind != Kind::Directory => self.end()?,
             _ => return Err(Errno::EINVAL),
         };
         let target = (base as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?;
@@ -129,6 +178,11 @@ impl File for TreeFile {
     }
 
     fn stat(&self) -> Result<Stat> {
+        match (&self.live, &self.entry.node.mount.live) {
+            (Some(handle), _) => self.entry.node.refresh(&handle.attributes()?),
+            (None, Some(live)) => live.refresh(&self.entry)?,
+            _ => {}
+        }
         self.entry.node.stat()
     }
 
@@ -158,11 +212,18 @@ impl File for TreeFile {
     fn map_source(&self) -> Result<Arc<dyn MapSource>> {
         match &self.entry.node.content {
             Content::Regular(_) => Ok(Arc::new(NodeSource(self.entry.clone()))),
+            Content::Live(_) => self.entry.node.mount.live.as_ref().ok_or(Errno::ENODEV)?.map_source(&self.entry),
             _ => Err(Errno::ENODEV),
         }
     }
 
     fn truncate(&self, len: u64) -> Result<()> {
+        if let Some(handle) = &self.live {
+            super::access::check_length(self.end()?, len)?;
+            self.entry.node.refresh(&handle.truncate(len)?);
+            notify::happened(&self.entry, IN_MODIFY);
+            return Ok(());
+        }
         let data = self.entry.node.data().ok_or(Errno::EINVAL)?;
         super::access::check_length(data.size(), len)?;
         data.truncate(len)?;
@@ -174,7 +235,7 @@ impl File for TreeFile {
 
     fn sync(&self) -> Result<()> {
         match self.entry.node.kind {
-            Kind::Regular | Kind::Directory => Ok(()),
+            Kind::Regular | Kind::Directory => self.live.as_ref().map_or(Ok(()), Handle::sync),
             _ => Err(Errno::EINVAL),
         }
     }

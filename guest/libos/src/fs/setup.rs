@@ -5,6 +5,7 @@ use super::directory::Directory;
 use super::entry::Entry;
 use super::erofs::Image;
 use super::host::{HostFile, Window};
+use super::live::Live;
 use super::lower::Lower;
 use super::mount::{FsType, Mount};
 use super::node::{Content, Node, fresh_inode};
@@ -26,6 +27,7 @@ pub struct HostMount {
     pub window: Arc<Window>,
     pub root: u32,
     pub path: Vec<u8>,
+    pub writable: bool,
 }
 
 /// What the tree is made of.
@@ -97,10 +99,14 @@ pub fn build(plan: Plan) -> Result<Arc<Entry>> {
 }
 
 fn mount_host(root: &Arc<Entry>, mount: HostMount) -> Result<()> {
-    let lower = HostFile::root(mount.window, mount.root)?;
     let source = format!("host{}", mount.root);
-    // The window serves reads only, so a host directory is read-only whatever was asked for.
-    let node = union::root([lower].into(), &Mount::new(FsType::Virtiofs, true, &source))?;
+    let node = if mount.writable {
+        let live = Mount::live(Live::new(mount.window, mount.root), &source);
+        live.live.as_ref().ok_or(Errno::EIO)?.top(&live)?
+    } else {
+        let lower = HostFile::root(mount.window, mount.root)?;
+        union::root([lower].into(), &Mount::new(FsType::Virtiofs, true, &source))?
+    };
     mount_at(root, &mount.path, node)
 }
 
@@ -178,6 +184,7 @@ mod boot {
     use crate::mm::frame::memory;
     use alloc::boxed::Box;
     use kasoku_abi::boot::{BootInfo, Layer, REGION_FS};
+    use kasoku_abi::config::MOUNT_READ_ONLY;
     use kasoku_abi::fs::WINDOW_LEN;
     use kasoku_abi::hypercall::REGION_CALL;
 
@@ -200,7 +207,8 @@ mod boot {
                 continue;
             };
             windows.push((region, window.clone()));
-            plan.host.push(HostMount { window, root: request.mount.root, path: request.path.clone() });
+            let writable = request.mount.flags & MOUNT_READ_ONLY == 0;
+            plan.host.push(HostMount { window, root: request.mount.root, path: request.path.clone(), writable });
         }
         let root = build(plan).unwrap_or_else(|errno| {
             crate::dump::fatal(&format!("the image's files cannot be put together: {errno:?} (kasoku image inspect)"))

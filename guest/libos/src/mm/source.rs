@@ -33,4 +33,9 @@ pub trait MapSource: Send + Sync {
         let _ = (index, write);
         None
     }
+
+    /// Whether a shared mapping may be written to.
+    fn takes_writes(&self) -> bool {
+        true
+    }
 }

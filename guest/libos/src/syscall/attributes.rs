@@ -189,7 +189,12 @@ pub fn fallocate(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         Some(file) => &file.entry().node,
         None => return Err(if open.file().stat()?.kind == Kind::Fifo { Errno::ESPIPE } else { Errno::ENODEV }),
     };
-    let data = node.data().ok_or(if node.kind == Kind::Fifo { Errno::ESPIPE } else { Errno::ENODEV })?;
+    let data = node.data().ok_or(match node.kind {
+        Kind::Fifo => Errno::ESPIPE,
+        // A file of the host: programs then write the zeroes themselves.
+        Kind::Regular => Errno::EOPNOTSUPP,
+        _ => Errno::ENODEV,
+    })?;
     if mode & !(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE) != 0 {
         return Err(Errno::EOPNOTSUPP);
     }

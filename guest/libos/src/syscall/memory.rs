@@ -56,7 +56,11 @@ pub fn mmap(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
             return Err(Errno::EACCES);
         }
         offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
-        Backing::File { source: open.file().map_source()?, offset, path: Some(Arc::from(open.file().path())) }
+        let source = open.file().map_source()?;
+        if shared && access.write && !source.takes_writes() {
+            return Err(Errno::ENODEV);
+        }
+        Backing::File { source, offset, path: Some(Arc::from(open.file().path())) }
     };
     let fixed = match () {
         _ if has(MAP_FIXED_NOREPLACE) => Fixed::NoReplace,

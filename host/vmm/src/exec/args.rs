@@ -17,7 +17,7 @@ Without --image the program sees this machine's system directories, read-only; w
   --arena MIB              memory shared with the accelerator (default 256)
   -e, --env NAME[=VALUE]   set an environment variable, or pass this one's value on
   -i, --interactive        forward standard input even if it is a terminal
-  --mount HOST:GUEST:ro    show a host directory in the guest, read-only
+  --mount HOST:GUEST[:ro]  show a host directory in the guest; with :rw, changes of the guest are made there
   --volume NAME:GUEST      show a volume in the guest, read-only (see `kasoku volume ls`)
   -w, --workdir DIR        working directory in the guest
   --timeout SECONDS        kill the guest after this time, exit code 124
@@ -34,6 +34,7 @@ guest crashed; 126 not executable; 127 not found.";
 pub struct HostMount {
     pub host: PathBuf,
     pub guest: String,
+    pub writable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,10 +140,12 @@ fn variable(text: String, host_env: impl Fn(&str) -> Option<OsString>) -> Option
 fn mount(text: &str) -> Result<HostMount, lexopt::Error> {
     let mut parts = text.split(':');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(host), Some(guest), Some("ro"), None) if !host.is_empty() && guest.starts_with('/') => {
-            Ok(HostMount { host: host.into(), guest: guest.to_owned() })
+        (Some(host), Some(guest), None | Some("ro" | "rw"), None) if !host.is_empty() && guest.starts_with('/') => {
+            Ok(HostMount { host: host.into(), guest: guest.to_owned(), writable: text.ends_with(":rw") })
         }
-        _ => Err(format!("--mount wants HOST:GUEST:ro with an absolute GUEST, not {text:?}").into()),
+        _ => {
+            Err(format!("--mount wants HOST:GUEST, :ro or :rw behind it, with an absolute GUEST, not {text:?}").into())
+        }
     }
 }
 
@@ -199,11 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn mounts_are_read_only_unless_told() {
+        let writable = |text| options(&["--mount", text, "p"]).mounts[0].writable;
+        assert_eq!(["/x:/y", "/x:/y:ro", "/x:/y:rw"].map(writable), [false, false, true]);
+    }
+
+    #[test]
     fn bad_values_are_named() {
         for args in [
             ["--mount", "/x:y:ro", "p"],
-            ["--mount", "/x:/y", "p"],
-            ["--mount", "/x:/y:rw", "p"],
+            ["--mount", "/x:/y:wr", "p"],
+            ["--mount", "/x:/y:rw:ro", "p"],
+            ["--mount", "/x", "p"],
             ["--volume", "x", "p"],
             ["--volume", ":/x", "p"],
             ["--volume", "x:y", "p"],

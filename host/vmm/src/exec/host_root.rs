@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
 
+/// Its option for a directory that the guest may change.
+const WRITABLE: &str = "--writable-root-fd";
 /// Name of the proxy's executable.
 const PROXY: &str = "kasoku-fsproxy";
 
@@ -20,21 +22,18 @@ pub fn serve(
     system: bool,
     region_index: u32,
 ) -> Result<Option<(Companion, RegionFds, Vec<MountPoint>)>, Failure> {
-    let mut roots: Vec<(OwnedFd, String)> = Vec::new();
+    let mut roots: Vec<(OwnedFd, &'static str, String)> = Vec::new();
     if system {
-        roots.push((open_directory(Path::new("/"))?, "/".to_owned()));
+        roots.push((open_directory(Path::new("/"))?, "--system-root-fd", "/".to_owned()));
     }
     for mount in mounts {
-        roots.push((open_directory(&mount.host)?, mount.guest.clone()));
+        let option = if mount.writable { WRITABLE } else { "--root-fd" };
+        roots.push((open_directory(&mount.host)?, option, mount.guest.clone()));
     }
     if roots.is_empty() {
         return Ok(None);
     }
-    let descriptors: Vec<_> = roots
-        .iter()
-        .enumerate()
-        .map(|(i, (fd, _))| (if system && i == 0 { "--system-root-fd" } else { "--root-fd" }, fd.as_fd()))
-        .collect();
+    let descriptors: Vec<_> = roots.iter().map(|(fd, option, _)| (*option, fd.as_fd())).collect();
     let proxy = native.required(PROXY)?;
     let (companion, region) = Companion::spawn(&proxy, RegionKind::Fs, WINDOW_LEN, &[], &descriptors, |command| {
         command.env_clear().stdout(Stdio::null());
@@ -42,11 +41,11 @@ pub fn serve(
     let points = roots
         .iter()
         .enumerate()
-        .map(|(root, (_, path))| MountPoint {
+        .map(|(root, (_, option, path))| MountPoint {
             region: region_index,
             root: root as u32,
             path: path.clone(),
-            read_only: true,
+            read_only: *option != WRITABLE,
         })
         .collect();
     Ok(Some((companion, region, points)))

@@ -90,7 +90,7 @@ impl Drop for HostBytes {
 }
 
 /// Pages for `len` bytes; what the proxy did not give (the file has become shorter) is zero.
-fn to_frames(data: &[u8], len: u32) -> Result<Vec<Frame>> {
+pub fn to_frames(data: &[u8], len: u32) -> Result<Vec<Frame>> {
     let data = &data[..data.len().min(len as usize)];
     let count = u64::from(len).div_ceil(PAGE) as usize;
     let mut frames = Vec::with_capacity(count);

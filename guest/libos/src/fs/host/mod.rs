@@ -14,6 +14,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+pub(super) use file::to_frames;
 use kasoku_abi::fs as wire;
 pub use window::{Call, Window};
 
@@ -67,29 +68,10 @@ impl HostFile {
 
     fn read_listing(&self) -> Result<Listing> {
         let mut listing = Listing::new();
-        let mut offset = 0;
-        loop {
-            let request = wire::Request {
-                operation: wire::READ_DIR,
-                root: self.root,
-                offset,
-                len: wire::DATA_LEN as u32,
-                flags: wire::WITH_ATTRIBUTES,
-                ..Default::default()
-            };
-            let (next, data) =
-                self.window.request(request, &self.path, |reply, data| Ok((reply.value, data.to_vec())))?;
-            window::parse_listing(&data, |name, attributes| {
-                if let Ok(attributes) = translate(attributes) {
-                    listing.insert(name, attributes);
-                }
-            })?;
-            // A proxy that never ends a listing, or goes round in it, ends it here.
-            if next == 0 || next == offset || data.is_empty() {
-                return Ok(listing);
-            }
-            offset = next;
-        }
+        read_listing(&self.window, self.root, &self.path, |name, attributes| {
+            listing.insert(name, attributes);
+        })?;
+        Ok(listing)
     }
 
     fn with_listing<T>(&self, children: &mut Children, then: impl FnOnce(&Listing) -> T) -> Result<T> {
@@ -148,13 +130,44 @@ impl Lower for HostFile {
     }
 }
 
+/// All entries of a directory.
+pub(super) fn read_listing(
+    window: &Window,
+    root: u32,
+    path: &[u8],
+    mut emit: impl FnMut(Box<[u8]>, Attributes),
+) -> Result<()> {
+    let mut offset = 0;
+    loop {
+        let request = wire::Request {
+            operation: wire::READ_DIR,
+            root,
+            offset,
+            len: wire::DATA_LEN as u32,
+            flags: wire::WITH_ATTRIBUTES,
+            ..Default::default()
+        };
+        let (next, data) = window.request(request, path, |reply, data| Ok((reply.value, data.to_vec())))?;
+        window::parse_listing(&data, |name, attributes| {
+            if let Ok(attributes) = translate(attributes) {
+                emit(name, attributes);
+            }
+        })?;
+        // A proxy that never ends a listing, or goes round in it, ends it here.
+        if next == 0 || next == offset || data.is_empty() {
+            return Ok(());
+        }
+        offset = next;
+    }
+}
+
 fn check_target(target: Box<[u8]>) -> Result<Box<[u8]>> {
     let sound = !target.is_empty() && target.len() <= PATH_MAX && !target.contains(&0);
     if sound { Ok(target) } else { Err(Errno::EIO) }
 }
 
 /// Attributes of a file, and its target if it is a symbolic link.
-fn look(window: &Window, root: u32, path: &[u8]) -> Result<(Attributes, Option<Box<[u8]>>)> {
+pub(super) fn look(window: &Window, root: u32, path: &[u8]) -> Result<(Attributes, Option<Box<[u8]>>)> {
     let request = wire::Request { operation: wire::FETCH, root, ..Default::default() };
     let (attributes, data) =
         window.request(request, path, |reply, data| Ok((translate(reply.attributes)?, Box::<[u8]>::from(data))))?;
@@ -163,7 +176,7 @@ fn look(window: &Window, root: u32, path: &[u8]) -> Result<(Attributes, Option<B
 }
 
 /// From the wire; EIO for what no file can be.
-fn translate(of: wire::Attributes) -> Result<Attributes> {
+pub(super) fn translate(of: wire::Attributes) -> Result<Attributes> {
     Ok(Attributes {
         device: of.device,
         inode: of.inode,

@@ -31,19 +31,37 @@ impl Window {
     /// `then` looks at it.
     pub fn request<T>(
         &self,
+        request: Request,
+        path: &[u8],
+        then: impl FnOnce(&Reply, &[u8]) -> Result<T>,
+    ) -> Result<T> {
+        self.exchange(request, path, b"", then)
+    }
+
+    /// As [`Self::request`], with `more` bytes behind the path.
+    pub fn exchange<T>(
+        &self,
         mut request: Request,
         path: &[u8],
+        more: &[u8],
         then: impl FnOnce(&Reply, &[u8]) -> Result<T>,
     ) -> Result<T> {
         if path.len() as u64 > PATH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
+        if (path.len() + more.len()) as u64 > DATA_LEN {
+            return Err(Errno::EINVAL);
+        }
         request.path_len = path.len() as u32;
+        if !more.is_empty() {
+            request.len = more.len() as u32;
+        }
         let memory = self.memory.lock();
         let at = |offset: u64| memory.wrapping_add(offset as usize);
         // SAFETY: request, path and reply lie within the window (its layout's constants), which is ours under the lock.
         let reply = unsafe {
             core::ptr::copy_nonoverlapping(path.as_ptr(), at(DATA), path.len());
+            core::ptr::copy_nonoverlapping(more.as_ptr(), at(DATA + path.len() as u64), more.len());
             core::ptr::copy_nonoverlapping(request.as_bytes().as_ptr(), at(0), size_of::<Request>());
             let status = (self.call)();
             if status < 0 {

@@ -6,6 +6,7 @@ use super::super::node::{Content, Node};
 use super::super::notify;
 use super::super::stat::{Kind, Time};
 use crate::errno::{Errno, Result};
+use alloc::sync::Arc;
 use linux_raw_sys::general::{IN_ACCESS, IN_ATTRIB, IN_MODIFY};
 
 /// A time to set.
@@ -26,7 +27,7 @@ fn check_settable(node: &Node) -> Result<()> {
 }
 
 /// `chmod`.
-pub fn set_mode(entry: &Entry, mode: u32, caller: &Caller) -> Result<()> {
+pub fn set_mode(entry: &Arc<Entry>, mode: u32, caller: &Caller) -> Result<()> {
     let node = &entry.node;
     check_settable(node)?;
     if node.kind == Kind::Symlink {
@@ -37,6 +38,12 @@ pub fn set_mode(entry: &Entry, mode: u32, caller: &Caller) -> Result<()> {
     let mut mode = mode & 0o7777;
     if !caller.is_root() && !caller.in_group(meta.gid) {
         mode &= !0o2000;
+    }
+    if let Some(live) = &node.mount.live {
+        drop(meta);
+        live.set_mode(entry, mode)?;
+        notify::happened(entry, IN_ATTRIB);
+        return Ok(());
     }
     meta.permissions = mode;
     meta.changed = crate::fs::now();
@@ -57,6 +64,11 @@ pub fn set_owner(entry: &Entry, uid: Option<u32>, gid: Option<u32>, caller: &Cal
             return Err(Errno::EPERM);
         }
     }
+    if node.mount.live.is_some() {
+        // The host's owners are the host's; saying what is so already is no harm.
+        let changes = uid.is_some_and(|uid| uid != meta.uid) || gid.is_some_and(|gid| gid != meta.gid);
+        return if changes { Err(Errno::EPERM) } else { Ok(()) };
+    }
     meta.uid = uid.unwrap_or(meta.uid);
     meta.gid = gid.unwrap_or(meta.gid);
     if node.kind != Kind::Directory {
@@ -73,7 +85,7 @@ pub fn set_owner(entry: &Entry, uid: Option<u32>, gid: Option<u32>, caller: &Cal
 }
 
 /// `utimensat`.
-pub fn set_times(entry: &Entry, accessed: SetTime, modified: SetTime, caller: &Caller) -> Result<()> {
+pub fn set_times(entry: &Arc<Entry>, accessed: SetTime, modified: SetTime, caller: &Caller) -> Result<()> {
     if (accessed, modified) == (SetTime::Omit, SetTime::Omit) {
         return Ok(());
     }
@@ -91,11 +103,14 @@ pub fn set_times(entry: &Entry, accessed: SetTime, modified: SetTime, caller: &C
         SetTime::Now => now,
         SetTime::At(time) => time,
     };
-    let mut meta = node.meta();
-    meta.accessed = pick(accessed, meta.accessed);
-    meta.modified = pick(modified, meta.modified);
-    meta.changed = now;
-    drop(meta);
+    if let Some(live) = &node.mount.live {
+        live.set_times(entry, accessed, modified)?;
+    } else {
+        let mut meta = node.meta();
+        meta.accessed = pick(accessed, meta.accessed);
+        meta.modified = pick(modified, meta.modified);
+        meta.changed = now;
+    }
     let events = match (accessed, modified) {
         (_, SetTime::Omit) => IN_ACCESS,
         (SetTime::Omit, _) => IN_MODIFY,
@@ -106,13 +121,20 @@ pub fn set_times(entry: &Entry, accessed: SetTime, modified: SetTime, caller: &C
 }
 
 /// `truncate` and `ftruncate` of a regular file whose permissions were checked.
-pub fn truncate(entry: &Entry, len: u64, caller: &Caller) -> Result<()> {
+pub fn truncate(entry: &Arc<Entry>, len: u64, caller: &Caller) -> Result<()> {
     let node = &entry.node;
     match &node.content {
         Content::Regular(data) => {
             node.check_writable_mount()?;
             check_length(data.size(), len)?;
             data.truncate(len)?;
+        }
+        Content::Live(file) => {
+            node.check_writable_mount()?;
+            check_length(file.size(), len)?;
+            node.mount.live.as_ref().ok_or(Errno::EIO)?.truncate(entry, len)?;
+            notify::happened(entry, IN_MODIFY);
+            return Ok(());
         }
         // Opening a generated file with O_TRUNC, as shells do, changes nothing.
         Content::Pseudo(_) => return Ok(()),

@@ -39,10 +39,21 @@ pub(super) fn node_in(
     Node::create(&directory.mount, content, kind, mode, &owner)
 }
 
+/// The entry that was just made at the host.
+fn made(walk: &Walk<'_>, directory: &Arc<Entry>, name: &[u8]) -> Result<Arc<Entry>> {
+    let entry = walk.child(directory, name)?.ok_or(Errno::ENOENT)?;
+    notify::created(&entry);
+    Ok(entry)
+}
+
 /// `mkdir`; `mode` has the umask applied.
 pub fn directory(walk: &mut Walk<'_>, parent: &Parent<'_>, mode: u32) -> Result<()> {
     let name = new_name(walk, parent, true)?;
     let into = &parent.directory;
+    if let Some(live) = &into.node.mount.live {
+        live.make_directory(into, name, mode)?;
+        return made(walk, into, name).map(|_| ());
+    }
     let node =
         node_in(&into.node, Content::Directory(Directory::empty()), Kind::Directory, mode & 0o1777, walk.caller)?;
     let entry = into.node.directory()?.insert(into, name, node)?;
@@ -54,6 +65,13 @@ pub fn directory(walk: &mut Walk<'_>, parent: &Parent<'_>, mode: u32) -> Result<
 /// `mknod` and the binding of a Unix socket: a node that is neither directory nor link. Gives its entry.
 pub fn special(walk: &mut Walk<'_>, parent: &Parent<'_>, kind: Kind, mode: u32, rdev: u64) -> Result<Arc<Entry>> {
     let name = new_name(walk, parent, false)?;
+    if let Some(live) = &parent.directory.node.mount.live {
+        if kind != Kind::Regular {
+            return Err(Errno::EPERM);
+        }
+        live.create(&parent.directory, name, mode)?;
+        return made(walk, &parent.directory, name);
+    }
     let content = match kind {
         Kind::Regular => Content::Regular(Data::empty(F_SEAL_SEAL)),
         Kind::CharDevice | Kind::BlockDevice if !walk.caller.is_root() => return Err(Errno::EPERM),
@@ -78,6 +96,10 @@ pub fn symlink(walk: &mut Walk<'_>, parent: &Parent<'_>, target: &[u8]) -> Resul
     }
     let name = new_name(walk, parent, false)?;
     let into = &parent.directory;
+    if let Some(live) = &into.node.mount.live {
+        live.symlink(into, name, target)?;
+        return made(walk, into, name).map(|_| ());
+    }
     let node = node_in(&into.node, Content::Symlink(Box::from(target)), Kind::Symlink, 0o777, walk.caller)?;
     let entry = into.node.directory()?.insert(into, name, node)?;
     touch_directory(&into.node, 0);
@@ -97,6 +119,12 @@ pub fn link(walk: &mut Walk<'_>, old: &Arc<Entry>, parent: &Parent<'_>) -> Resul
     check_may_create(walk, into)?;
     if node.kind == Kind::Directory {
         return Err(Errno::EPERM);
+    }
+    if let Some(live) = &into.node.mount.live {
+        live.link(old, into, name)?;
+        let entry = walk.child(into, name)?.ok_or(Errno::ENOENT)?;
+        notify::linked(&entry);
+        return Ok(());
     }
     {
         let mut meta = node.meta();

@@ -69,7 +69,7 @@ fn open_nameless(walk: &mut Walk<'_>, start: &Arc<Entry>, path: &[u8], how: How)
     }
     directory.node.check_writable_mount()?;
     walk.caller.check_create(&directory.node)?;
-    if check_changeable(&directory.node).is_err() {
+    if check_changeable(&directory.node).is_err() || directory.node.mount.live.is_some() {
         return Err(Errno::EOPNOTSUPP);
     }
     let content = Content::Regular(Data::empty(F_SEAL_SEAL));
@@ -150,6 +150,13 @@ fn create(walk: &Walk<'_>, directory: &Arc<Entry>, name: &[u8], how: How) -> Res
     }
     check_alive(directory)?;
     walk.caller.check_create(&directory.node)?;
+    if let Some(live) = &directory.node.mount.live {
+        let handle = live.create(directory, name, how.mode)?;
+        let entry = walk.child(directory, name)?.ok_or(Errno::ENOENT)?;
+        notify::created(&entry);
+        notify::happened(&entry, IN_OPEN);
+        return Ok(OpenFile::new(Arc::new(TreeFile::live(entry, walk.caller, handle)), how.flags));
+    }
     let content = Content::Regular(Data::empty(F_SEAL_SEAL));
     let node = node_in(&directory.node, content, Kind::Regular, how.mode & 0o7777, walk.caller)?;
     let entry = directory.node.directory()?.insert(directory, name, node)?;
@@ -194,6 +201,11 @@ pub fn open_entry(entry: &Arc<Entry>, flags: u32, caller: &Caller) -> Result<Arc
         Content::Device(number, opener) => devices::open(entry, *number, opener.as_ref(), flags)?,
         Content::Slot(_) if node.kind == Kind::Fifo => devices::open_fifo(entry, flags)?,
         Content::Slot(_) => return Err(Errno::ENXIO),
+        Content::Live(_) => {
+            let live = node.mount.live.as_ref().ok_or(Errno::EIO)?;
+            let handle = live.open(entry, want.contains(Want::WRITE))?;
+            Arc::new(TreeFile::live(entry.clone(), caller, handle))
+        }
         _ => tree_file(entry, caller)?,
     };
     notify::happened(entry, IN_OPEN);

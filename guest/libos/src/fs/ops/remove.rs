@@ -22,6 +22,11 @@ pub fn file(walk: &mut Walk<'_>, parent: &Parent<'_>) -> Result<()> {
     if victim.node.kind == Kind::Directory {
         return Err(Errno::EISDIR);
     }
+    if let Some(live) = &directory.node.mount.live {
+        live.remove(&victim)?;
+        notify::removed(directory, &victim);
+        return Ok(());
+    }
     detach(directory, &victim)?;
     touch_directory(&directory.node, 0);
     notify::removed(directory, &victim);
@@ -46,6 +51,11 @@ pub fn directory(walk: &mut Walk<'_>, parent: &Parent<'_>) -> Result<()> {
     }
     if is_mount_point(&victim) {
         return Err(Errno::EBUSY);
+    }
+    if let Some(live) = &directory.node.mount.live {
+        live.remove(&victim)?;
+        notify::removed(directory, &victim);
+        return Ok(());
     }
     kill_if_empty(&victim)?;
     detach(directory, &victim)?;

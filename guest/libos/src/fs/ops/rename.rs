@@ -96,6 +96,15 @@ pub fn rename(walk: &mut Walk<'_>, from: &Parent<'_>, to: &Parent<'_>, flags: u3
     if is_mount_point(&old) || new.as_ref().is_some_and(is_mount_point) {
         return Err(Errno::EBUSY);
     }
+    if let Some(live) = &old_dir.node.mount.live {
+        if whiteout {
+            return Err(Errno::EINVAL);
+        }
+        live.rename(&old, new_dir, new_name, flags)?;
+        let (from, to) = ((&**old_dir, old_name), (&**new_dir, new_name));
+        notify::moved(from, to, &old.node, new.as_ref().map(|replaced| &*replaced.node));
+        return Ok(());
+    }
     if new_is_dir && !exchange {
         kill_if_empty(new.as_ref().expect("a directory"))?;
     }
