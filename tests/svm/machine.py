@@ -29,6 +29,8 @@ _INIT = """\
 #!/bin/busybox sh
 export PATH=/bin:/usr/bin
 busybox mount -t devtmpfs dev /dev
+busybox mkdir -p /dev/pts
+busybox mount -t devpts devpts /dev/pts
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
 busybox mount -t tmpfs tmp /tmp
