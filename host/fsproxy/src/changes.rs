@@ -27,15 +27,15 @@ pub fn answer(server: &mut Server, request: &Request, window: &Window) -> Result
     match request.operation {
         WRITE => write(server, request, window),
         TRUNCATE if request.handle != 0 => {
-            let file = server.handles.get(request.handle)?;
+            let file = server.handles.get_changeable(request.handle)?;
             truncate(file, request)
         }
-        SYNC => fsync(server.handles.get(request.handle)?).map(|()| Reply::default()),
+        SYNC => fsync(server.handles.get_changeable(request.handle)?).map(|()| Reply::default()),
         CREATE => {
             let (root, path) = place(server, request, window)?;
             let file = create(root, &path, request.mode)?;
             let attributes = attributes::of_file(&file)?;
-            Ok(Reply { value: server.handles.insert(file)?, attributes, ..Reply::default() })
+            Ok(Reply { value: server.handles.insert(file, true)?, attributes, ..Reply::default() })
         }
         TRUNCATE | MAKE_DIR | UNLINK | REMOVE_DIR | RENAME | LINK | SYMLINK | SET_MODE | SET_TIMES => {
             let (root, path) = place(server, request, window)?;
@@ -107,7 +107,7 @@ fn create(root: &Root, path: &GuestPath, mode: u32) -> Result<OwnedFd, Errno> {
 }
 
 fn write(server: &Server, request: &Request, window: &Window) -> Result<Reply, Errno> {
-    let file = server.handles.get(request.handle)?;
+    let file = server.handles.get_changeable(request.handle)?;
     if request.path_len != 0 || u64::from(request.len) > DATA_LEN {
         return Err(Errno::INVAL);
     }

@@ -5,15 +5,22 @@ use std::os::fd::OwnedFd;
 /// More than a guest needs, fewer than a process may have.
 const MAX_HANDLES: usize = 512;
 
+/// An open file, and whether it lies in a root that the guest may change.
+#[derive(Debug)]
+struct Opened {
+    file: OwnedFd,
+    changeable: bool,
+}
+
 #[derive(Debug, Default)]
 pub struct Handles {
-    files: Vec<Option<OwnedFd>>,
+    files: Vec<Option<Opened>>,
     free: Vec<usize>,
 }
 
 impl Handles {
     /// A number for `file`; never 0.
-    pub fn insert(&mut self, file: OwnedFd) -> Result<u64, Errno> {
+    pub fn insert(&mut self, file: OwnedFd, changeable: bool) -> Result<u64, Errno> {
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.files.len() < MAX_HANDLES => {
@@ -22,11 +29,20 @@ impl Handles {
             }
             None => return Err(Errno::MFILE),
         };
-        self.files[index] = Some(file);
+        self.files[index] = Some(Opened { file, changeable });
         Ok(index as u64 + 1)
     }
 
     pub fn get(&self, handle: u64) -> Result<&OwnedFd, Errno> {
+        self.opened(handle).map(|opened| &opened.file)
+    }
+
+    /// For a change: elsewhere the jail would end this process for the attempt.
+    pub fn get_changeable(&self, handle: u64) -> Result<&OwnedFd, Errno> {
+        self.opened(handle).and_then(|opened| if opened.changeable { Ok(&opened.file) } else { Err(Errno::ROFS) })
+    }
+
+    fn opened(&self, handle: u64) -> Result<&Opened, Errno> {
         self.index(handle).and_then(|index| self.files[index].as_ref()).ok_or(Errno::BADF)
     }
 
@@ -55,13 +71,14 @@ mod tests {
             assert_eq!(handles.get(bad).unwrap_err(), Errno::BADF);
             assert_eq!(handles.close(bad), Err(Errno::BADF));
         }
-        let handle = handles.insert(open()).unwrap();
+        let handle = handles.insert(open(), false).unwrap();
         assert!(handles.get(handle).is_ok());
+        assert_eq!(handles.get_changeable(handle).unwrap_err(), Errno::ROFS);
         handles.close(handle).unwrap();
         assert_eq!(handles.close(handle), Err(Errno::BADF));
         for _ in 0..MAX_HANDLES {
-            handles.insert(open()).unwrap();
+            handles.insert(open(), true).unwrap();
         }
-        assert_eq!(handles.insert(open()).unwrap_err(), Errno::MFILE);
+        assert_eq!(handles.insert(open(), true).unwrap_err(), Errno::MFILE);
     }
 }

@@ -114,7 +114,8 @@ impl Server {
             _ => return Err(Errno::NXIO),
         }
         let (file, attributes) = root.open_regular(&path, access)?;
-        let handle = self.handles.insert(file)?;
+        let changeable = root.is_writable();
+        let handle = self.handles.insert(file, changeable)?;
         Ok(Reply { value: handle, attributes, ..Reply::default() })
     }
 
@@ -128,7 +129,9 @@ impl Server {
             FileType::RegularFile if wanted > 0 => {
                 let Ok((file, attributes)) = root.open_regular(&path, OFlags::RDONLY) else { return Ok(bare) };
                 let len = window.read_file(file.as_fd(), wanted, 0)?;
-                let value = if attributes.size > len as u64 { self.handles.insert(file).unwrap_or(0) } else { 0 };
+                let more = attributes.size > len as u64;
+                let changeable = root.is_writable();
+                let value = if more { self.handles.insert(file, changeable).unwrap_or(0) } else { 0 };
                 Ok(Reply { len: len as u32, value, attributes, ..Reply::default() })
             }
             _ => Ok(bare),
