@@ -109,6 +109,7 @@ impl View {
         restrict_files(FileRules {
             read: &borrow(&read),
             write: &borrow(&write),
+            edit: &[],
             devices: &borrow(&devices),
             execute: &borrow(&execute),
         })
