@@ -49,7 +49,7 @@ class Snapshots:
         return os.dup(found[0])
 
     def want(self, function: FunctionVersion) -> None:
-        """Open the snapshot of a function, or make it. One with volumes has none: their names may mean others tomorrow."""
+        """Open the snapshot of a function, or make it. One with volumes has none: they may be replaced by name."""
         if function.options.volumes:
             return
         if function.version not in self._open and function.version not in self._without:
