@@ -47,13 +47,14 @@ def test_each_side_sees_what_the_other_did(tmp_path: Path) -> None:
     with subprocess.Popen(
         guest(f"{tmp_path}:/m:rw", "sh"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     ) as process:
-        assert process.stdin and process.stdout
+        given, said = process.stdin, process.stdout
+        assert given and said
 
         def ask(line: str) -> str:
-            process.stdin.write(f"{line}; echo\n")
+            given.write(f"{line}; echo\n")
             answer = ""
             while not answer.endswith("\n\n") and answer != "\n":
-                answer += process.stdout.readline()
+                answer += said.readline()
             return answer.strip()
 
         assert ask("cat /m/given") == "one"
@@ -71,7 +72,7 @@ def test_each_side_sees_what_the_other_did(tmp_path: Path) -> None:
         (tmp_path / "given/moved").rename(tmp_path / "back")
         assert ask("ls /m/given; cat /m/back; rm -r /m/given; ls /m") == "inside\nsecond\nback"
         assert ask("echo x > /m/../../../m/.. 2>/dev/null; mkfifo /m/fifo 2>&1 | grep -c permitted") == "1"
-        process.stdin.close()
+        given.close()
     assert process.returncode == 0
     assert sorted(os.listdir(tmp_path)) == ["back"]
 
