@@ -14,6 +14,7 @@ pub enum Capability {
     SysAdmin = 21,
     SysNice = 23,
     SysResource = 24,
+    WakeAlarm = 35,
 }
 
 /// The highest capability that exists (CAP_CHECKPOINT_RESTORE).

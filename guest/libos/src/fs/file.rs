@@ -3,12 +3,15 @@
 //! A [`File`] never blocks: it answers EAGAIN, and the system call waits on the file's queue and tries again (unless
 //! O_NONBLOCK is set). It never holds a lock while it copies to or from a program's memory: the copy may fault, and the
 //! fault may need that very file's pages.
+use super::locks::{Locks, Owner};
+use super::opened::TreeFile;
 use super::stat::Stat;
 use crate::errno::{Errno, Result};
 use crate::mm::source::MapSource;
 use crate::sched::wait::WaitQueue;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, Once};
 use crate::user::{Reader, Writer};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
@@ -77,10 +80,17 @@ pub trait File: Send + Sync + Any {
         false
     }
 
+    /// Whether `lseek` succeeds and does nothing, as it does for event files.
+    fn ignores_seek(&self) -> bool {
+        false
+    }
+
     /// The new offset for `lseek`, given the current one.
     fn seek(&self, current: u64, offset: i64, whence: u32) -> Result<u64> {
-        if !self.seekable() {
-            return Err(Errno::ESPIPE);
+        match self.seekable() {
+            false if self.ignores_seek() => return Ok(current),
+            false => return Err(Errno::ESPIPE),
+            true => {}
         }
         let size = || self.stat().map(|stat| stat.size);
         let base = match whence {
@@ -148,6 +158,12 @@ pub trait File: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
+    /// `fchmod` of what is no file of the tree.
+    fn set_mode(&self, mode: u32) -> Result<()> {
+        let _ = mode;
+        Err(Errno::EOPNOTSUPP)
+    }
+
     /// `fsync` and `fdatasync`.
     fn sync(&self) -> Result<()> {
         Err(Errno::EINVAL)
@@ -201,6 +217,8 @@ pub struct OpenFile {
     owner: AtomicU32,
     /// Woken when the last reference goes: epoll entries for this description end then.
     released: WaitQueue,
+    /// Locks on a file outside the tree, which no other open file shares.
+    locks: Once<Box<Locks>>,
 }
 
 impl OpenFile {
@@ -213,11 +231,36 @@ impl OpenFile {
             flags: AtomicU32::new(kept),
             owner: AtomicU32::new(0),
             released: WaitQueue::new(),
+            locks: Once::new(),
         })
     }
 
     pub fn file(&self) -> &Arc<dyn File> {
         &self.file
+    }
+
+    /// Locks taken on the file.
+    pub fn locks(&self) -> &Locks {
+        match self.file.downcast::<TreeFile>() {
+            Some(file) => file.entry().node.locks(),
+            None => self.locks.call_once(Box::default),
+        }
+    }
+
+    /// As [`Self::locks`], without making room for them where there are none.
+    pub fn locks_if_any(&self) -> Option<&Locks> {
+        match self.file.downcast::<TreeFile>() {
+            Some(file) => file.entry().node.locks_if_any(),
+            None => self.locks.get().map(|locks| &**locks),
+        }
+    }
+
+    /// A descriptor of the table `owner` that led here was closed.
+    pub fn flush(&self, owner: u64) {
+        self.file.flush(owner);
+        if let Some(locks) = self.locks_if_any() {
+            locks.release(Owner::Table(owner));
+        }
     }
 
     /// Woken when the last reference to the description goes.

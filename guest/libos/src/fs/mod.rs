@@ -33,6 +33,7 @@ pub mod sys;
 pub mod table;
 pub mod union;
 pub mod walk;
+pub mod xattr;
 
 pub use access::{Caller, Want};
 pub use entry::Entry;

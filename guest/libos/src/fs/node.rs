@@ -11,6 +11,7 @@ use super::mount::Mount;
 use super::notify::Watches;
 use super::pages::InodeCharge;
 use super::stat::{Kind, Stat, Time};
+use super::xattr;
 use crate::errno::{Errno, Result};
 use crate::sync::{Mutex, MutexGuard, Once};
 use alloc::boxed::Box;
@@ -118,6 +119,7 @@ pub struct Node {
     meta: Mutex<Meta>,
     locks: Once<Box<Locks>>,
     watches: Once<Box<Watches>>,
+    xattrs: Once<Box<xattr::Attributes>>,
     /// `None` for what a lower layer or a generator holds.
     _charge: Option<InodeCharge>,
 }
@@ -176,6 +178,7 @@ impl Node {
             }),
             locks: Once::new(),
             watches: Once::new(),
+            xattrs: Once::new(),
             _charge: charge,
         })
     }
@@ -191,6 +194,7 @@ impl Node {
             meta: Mutex::new(Meta::of(of)),
             locks: Once::new(),
             watches: Once::new(),
+            xattrs: Once::new(),
             _charge: None,
         })
     }
@@ -240,6 +244,15 @@ impl Node {
 
     pub fn watches_if_any(&self) -> Option<&Watches> {
         self.watches.get().map(|watches| &**watches)
+    }
+
+    /// Extended attributes.
+    pub fn xattrs(&self) -> &xattr::Attributes {
+        self.xattrs.call_once(Box::default)
+    }
+
+    pub fn xattrs_if_any(&self) -> Option<&xattr::Attributes> {
+        self.xattrs.get().map(|xattrs| &**xattrs)
     }
 
     pub fn stat(&self) -> Result<Stat> {

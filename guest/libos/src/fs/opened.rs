@@ -250,12 +250,6 @@ impl File for TreeFile {
         directory.list(&self.entry, position, emit)
     }
 
-    fn flush(&self, owner: u64) {
-        if let Some(locks) = self.entry.node.locks_if_any() {
-            locks.release(Owner::Table(owner));
-        }
-    }
-
     fn release(&self, open: &OpenFile) {
         if !open.is_path_only() {
             notify::happened(&self.entry, if open.writable() { IN_CLOSE_WRITE } else { IN_CLOSE_NOWRITE });

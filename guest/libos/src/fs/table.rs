@@ -194,7 +194,7 @@ impl FileTable {
 
     fn finish(&self, slot: Option<Slot>) {
         if let Some(slot) = slot {
-            slot.open.file().flush(self.id);
+            slot.open.flush(self.id);
         }
     }
 }

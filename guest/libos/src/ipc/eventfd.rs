@@ -25,6 +25,10 @@ impl EventFd {
 }
 
 impl File for EventFd {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, _open: &OpenFile, _offset: u64, to: &mut Writer<'_>) -> Result<usize> {
         if to.remaining() < 8 {
             return Err(Errno::EINVAL);

@@ -5,6 +5,7 @@ pub mod channel;
 pub mod epoll;
 pub mod eventfd;
 pub mod host;
+mod identity;
 #[cfg(target_os = "none")]
 pub mod pidfd;
 pub mod pipe;

@@ -54,6 +54,10 @@ fn layout(info: &SigInfo) -> [u8; INFO_LEN] {
 }
 
 impl File for SignalFd {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, _open: &OpenFile, _offset: u64, to: &mut Writer<'_>) -> Result<usize> {
         if to.remaining() < INFO_LEN {
             return Err(Errno::EINVAL);

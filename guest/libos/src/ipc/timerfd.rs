@@ -145,6 +145,10 @@ impl Drop for TimerFd {
 }
 
 impl File for TimerFd {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, _open: &OpenFile, _offset: u64, to: &mut Writer<'_>) -> Result<usize> {
         if to.remaining() < 8 {
             return Err(Errno::EINVAL);

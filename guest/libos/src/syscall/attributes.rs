@@ -20,8 +20,13 @@ pub fn chmod(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 }
 
 pub fn fchmod(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    let entry = opened_entry(ctx, args[0])?;
-    attributes::set_mode(&entry, args[1] as u32, &caller(ctx)).map(|()| 0)
+    let open = ctx.files().get_usable(args[0] as i32)?;
+    let mode = args[1] as u32;
+    match open.file().downcast::<TreeFile>() {
+        Some(file) => attributes::set_mode(file.entry(), mode, &caller(ctx)),
+        None => open.file().set_mode(mode & 0o7777),
+    }
+    .map(|()| 0)
 }
 
 pub fn fchmodat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
@@ -67,12 +72,16 @@ pub fn fchownat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 
 const NOW: (SetTime, SetTime) = (SetTime::Now, SetTime::Now);
 
-/// Access and modification time from two `timespec`; a null pointer means now.
-fn two_timespecs(address: u64) -> Result<(SetTime, SetTime)> {
-    if address == 0 {
-        return Ok(NOW);
+/// Two `timespec` of a program; a null pointer means now. What they say is judged once the file was found.
+fn read_timespecs(address: u64) -> Result<[[i64; 2]; 2]> {
+    match address {
+        0 => Ok([[0, i64::from(UTIME_NOW)]; 2]),
+        _ => user::read(address),
     }
-    let [accessed, modified]: [[i64; 2]; 2] = user::read(address)?;
+}
+
+/// Access and modification time.
+fn two_timespecs([accessed, modified]: [[i64; 2]; 2]) -> Result<(SetTime, SetTime)> {
     let one = |[sec, nsec]: [i64; 2]| match nsec {
         _ if nsec == i64::from(UTIME_NOW) => Ok(SetTime::Now),
         _ if nsec == i64::from(UTIME_OMIT) => Ok(SetTime::Omit),
@@ -97,8 +106,8 @@ fn two_timevals(address: u64) -> Result<(SetTime, SetTime)> {
 
 pub fn utimensat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let [descriptor, path, times, flags, ..] = *args;
-    let (accessed, modified) = two_timespecs(times)?;
-    if (accessed, modified) == (SetTime::Omit, SetTime::Omit) {
+    let times = read_timespecs(times)?;
+    if times.iter().all(|[_, nsec]| *nsec == i64::from(UTIME_OMIT)) {
         return Ok(0);
     }
     if flags & !u64::from(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
@@ -113,6 +122,7 @@ pub fn utimensat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         let follow = flags & u64::from(AT_SYMLINK_NOFOLLOW) == 0;
         find(ctx, descriptor, path, flags, follow)?.entry(Errno::EPERM)?
     };
+    let (accessed, modified) = two_timespecs(times)?;
     attributes::set_times(&entry, accessed, modified, &caller(ctx)).map(|()| 0)
 }
 

@@ -1,13 +1,17 @@
-//! sendfile, copy_file_range, splice, vmsplice: bytes from one file to another.
+//! sendfile, copy_file_range, splice, vmsplice, tee: bytes from one file to another.
 use super::Context;
 use super::transfer::{self, MOST, offset, read_stream, usable, write_stream};
 use crate::errno::{Errno, Result};
 use crate::fs::opened::TreeFile;
 use crate::fs::{Kind, OpenFile};
+use crate::ipc::pipe;
+use crate::sched;
 use crate::user;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use linux_raw_sys::general::*;
 
+const SPLICE_FLAGS: u64 = (SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT) as u64;
 /// Bytes moved at a time.
 const CHUNK: usize = 64 << 10;
 
@@ -23,8 +27,12 @@ pub fn sendfile(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     if !from.readable() || !to.writable() {
         return Err(Errno::EBADF);
     }
-    if to.flags() & O_APPEND != 0 || !from.file().seekable() || from.file().stat()?.kind == Kind::Directory {
-        return Err(Errno::EINVAL);
+    let has_offset = from.file().seekable() || from.file().ignores_seek();
+    match count {
+        _ if to.flags() & O_APPEND != 0 || !has_offset => return Err(Errno::EINVAL),
+        0 => return Ok(0),
+        _ if from.file().stat()?.kind != Kind::Regular => return Err(Errno::EINVAL),
+        _ => {}
     }
     let mut at = if offset_at != 0 { offset(user::read(offset_at)?)? } else { from.offset() };
     let mut left = count.min(MOST as u64) as usize;
@@ -87,7 +95,8 @@ pub fn copy_file_range(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         _ => user::read(address).and_then(offset),
     };
     let (mut read_at, mut write_at) = (position(from_at, &from)?, position(to_at, &to)?);
-    let len = len.min(MOST as u64);
+    // What lies beyond the end of the source is not copied, so it cannot overlap.
+    let len = len.min(MOST as u64).min(source.data().map_or(0, |data| data.size()).saturating_sub(read_at));
     let overlaps = read_at < write_at.saturating_add(len) && write_at < read_at.saturating_add(len);
     if Arc::ptr_eq(&source, &target) && overlaps && len > 0 {
         return Err(Errno::EINVAL);
@@ -130,7 +139,7 @@ fn is_pipe(open: &OpenFile) -> Result<bool> {
 /// Moves bytes between a pipe and a file (or another pipe): once as much as is there, as Linux does.
 pub fn splice(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let [from, from_at, to, to_at, len, flags] = *args;
-    if flags & !u64::from(SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT) != 0 {
+    if flags & !SPLICE_FLAGS != 0 {
         return Err(Errno::EINVAL);
     }
     if len == 0 {
@@ -198,7 +207,32 @@ pub fn vmsplice(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     }
 }
 
-/// tee: bytes of a pipe cannot be looked at without being taken.
-pub fn tee(_ctx: &Context<'_>, _args: &[u64; 6]) -> Result<usize> {
-    Err(Errno::EINVAL)
+/// Copies from pipe to pipe what stays in the first.
+pub fn tee(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    let [from, to, len, flags, ..] = *args;
+    if flags & !SPLICE_FLAGS != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if len == 0 {
+        return Ok(0);
+    }
+    let (from, to) = (usable(ctx, from)?, usable(ctx, to)?);
+    if !from.readable() || !to.writable() {
+        return Err(Errno::EBADF);
+    }
+    let source = from.file().downcast::<pipe::End>().ok_or(Errno::EINVAL)?;
+    let target = to.file().downcast::<pipe::End>().ok_or(Errno::EINVAL)?;
+    let len = len.min(MOST as u64) as usize;
+    let attempt = || pipe::tee(source, target, len);
+    let waits = flags & u64::from(SPLICE_F_NONBLOCK) == 0 && !from.nonblocking() && !to.nonblocking();
+    match attempt() {
+        Err(Errno::EAGAIN) if waits => {
+            let queues: Vec<_> = [from.file().queue(), to.file().write_queue()].into_iter().flatten().collect();
+            sched::block_on(&queues, None, || match attempt() {
+                Err(Errno::EAGAIN) => None,
+                other => Some(other),
+            })?
+        }
+        other => other,
+    }
 }

@@ -1,9 +1,8 @@
 //! dup, fcntl, ioctl, flock, close_range: descriptors themselves.
 use super::Context;
 use crate::errno::{Errno, Result};
+use crate::fs::OpenFile;
 use crate::fs::locks::{Owner, Range};
-use crate::fs::opened::TreeFile;
-use crate::fs::{Node, OpenFile};
 use crate::sched;
 use crate::user;
 use alloc::sync::Arc;
@@ -85,6 +84,8 @@ pub fn fcntl(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         }
         F_SETOWN => open.set_owner(argument as i32),
         F_GETOWN => return Ok(open.owner() as usize),
+        // Notifications of a directory are refused; taking away those that nobody has is not.
+        F_NOTIFY if argument as u32 & !DN_MULTISHOT == 0 => {}
         F_GETSIG | F_GETLEASE => return Ok(if command == F_GETLEASE { F_UNLCK as usize } else { 0 }),
         _ => return open.file().fcntl(&open, command, argument),
     }
@@ -102,11 +103,6 @@ struct Flock {
     len: i64,
     pid: i32,
     padding2: u32,
-}
-
-/// The node whose locks are meant; files outside the tree have none.
-fn locked_node(open: &OpenFile) -> Result<&Arc<Node>> {
-    open.file().downcast::<TreeFile>().map(|file| &file.entry().node).ok_or(Errno::EINVAL)
 }
 
 /// The bytes that a `struct flock` names, both ends included.
@@ -141,7 +137,7 @@ fn get_lock(open: &Arc<OpenFile>, owner: Owner, address: u64) -> Result<usize> {
     }
     let (first, last) = span(open, &lock)?;
     let wanted = Range { owner, first, last, exclusive: lock.kind as u32 == F_WRLCK, pid: 0 };
-    match locked_node(open)?.locks_if_any().and_then(|locks| locks.conflict(&wanted)) {
+    match open.locks_if_any().and_then(|locks| locks.conflict(&wanted)) {
         None => lock.kind = F_UNLCK as i16,
         Some(held) => {
             lock.kind = if held.exclusive { F_WRLCK } else { F_RDLCK } as i16;
@@ -158,10 +154,9 @@ fn get_lock(open: &Arc<OpenFile>, owner: Owner, address: u64) -> Result<usize> {
 fn set_lock(open: &Arc<OpenFile>, owner: Owner, pid: i32, address: u64, wait: bool) -> Result<usize> {
     let lock = read_flock(owner, address)?;
     let (first, last) = span(open, &lock)?;
-    let node = locked_node(open)?;
     let exclusive = match lock.kind as u32 {
         F_UNLCK => {
-            if let Some(locks) = node.locks_if_any() {
+            if let Some(locks) = open.locks_if_any() {
                 locks.unlock_range(owner, first, last);
             }
             return Ok(0);
@@ -173,7 +168,7 @@ fn set_lock(open: &Arc<OpenFile>, owner: Owner, pid: i32, address: u64, wait: bo
         _ => return Err(Errno::EINVAL),
     };
     let wanted = Range { owner, first, last, exclusive, pid };
-    let locks = node.locks();
+    let locks = open.locks();
     match locks.lock_range(wanted) {
         Err(Errno::EAGAIN) if wait => sched::block_on(&[&locks.queue], None, || locks.lock_range(wanted).ok())?,
         other => other?,
@@ -182,21 +177,23 @@ fn set_lock(open: &Arc<OpenFile>, owner: Owner, pid: i32, address: u64, wait: bo
 }
 
 pub fn flock(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    let open = ctx.files().get_usable(args[0] as i32)?;
     let operation = args[1] as u32;
-    let node = locked_node(&open)?;
+    if !matches!(operation & !LOCK_NB, LOCK_SH | LOCK_EX | LOCK_UN) {
+        return Err(Errno::EINVAL);
+    }
+    let open = ctx.files().get_usable(args[0] as i32)?;
     let exclusive = match operation & !LOCK_NB {
         LOCK_SH => false,
         LOCK_EX => true,
         LOCK_UN => {
-            if let Some(locks) = node.locks_if_any() {
+            if let Some(locks) = open.locks_if_any() {
                 locks.unlock_whole(open.id());
             }
             return Ok(0);
         }
         _ => return Err(Errno::EINVAL),
     };
-    let locks = node.locks();
+    let locks = open.locks();
     match locks.lock_whole(open.id(), exclusive) {
         Err(Errno::EAGAIN) if operation & LOCK_NB == 0 => {
             sched::block_on(&[&locks.queue], None, || locks.lock_whole(open.id(), exclusive).ok())?;

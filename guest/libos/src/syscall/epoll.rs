@@ -60,11 +60,11 @@ pub fn epoll_ctl(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 }
 
 fn wait_until(ctx: &Context<'_>, descriptor: u64, at: u64, max: u64, deadline: Deadline) -> Result<usize> {
+    let open = ctx.files().get_usable(descriptor as i32)?;
     let max = usize::try_from(max as i32).ok().filter(|max| (1..=EVENTS_MAX).contains(max)).ok_or(Errno::EINVAL)?;
     if !user::is_user_range(at, max * size_of::<Event>()) {
         return Err(Errno::EFAULT);
     }
-    let open = ctx.files().get_usable(descriptor as i32)?;
     let file = open.file();
     let epoll = file.downcast::<Epoll>().ok_or(Errno::EINVAL)?;
     let collect = || {

@@ -1,5 +1,6 @@
 //! eventfd, timerfd, signalfd, pidfd.
 use super::Context;
+use crate::capabilities::Capability;
 use crate::errno::{Errno, Result};
 use crate::fs::{File, OpenFile};
 use crate::ipc::eventfd::EventFd;
@@ -38,6 +39,10 @@ pub fn timerfd_create(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let flags = args[1] as u32;
     if flags & !(TFD_CLOEXEC | TFD_NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
+    }
+    let wakes = matches!(args[0] as u32, CLOCK_REALTIME_ALARM | CLOCK_BOOTTIME_ALARM);
+    if wakes && !ctx.process.credentials.lock().can(Capability::WakeAlarm) {
+        return Err(Errno::EPERM);
     }
     let clock = match args[0] as u32 {
         CLOCK_REALTIME | CLOCK_REALTIME_ALARM => Clock::Realtime,

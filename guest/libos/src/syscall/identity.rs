@@ -171,11 +171,12 @@ pub fn getpgrp(ctx: &Context<'_>, _args: &[u64; 6]) -> Result<usize> {
 }
 
 pub fn setpgid(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    let target = named(ctx, args[0])?;
-    let group = if args[1] == 0 { target.pid } else { args[1] as u32 };
-    if (args[1] as i32) < 0 {
+    let wanted = if args[1] as i32 == 0 { args[0] } else { args[1] };
+    if (wanted as i32) < 0 {
         return Err(Errno::EINVAL);
     }
+    let target = named(ctx, args[0])?;
+    let group = if wanted as i32 == 0 { target.pid } else { wanted as u32 };
     let is_own = target.pid == ctx.process.pid || target.parent_pid() == ctx.process.pid;
     if !is_own {
         return Err(Errno::ESRCH);

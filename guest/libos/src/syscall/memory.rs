@@ -28,39 +28,40 @@ pub fn mmap(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let [address, len, protection, flags, descriptor, offset] = *args;
     let access = access(protection);
     let has = |flag: u32| flags & u64::from(flag) != 0;
-    let kind = flags & u64::from(MAP_TYPE);
-    let shared = match kind as u32 {
+    if !offset.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL);
+    }
+    let open = if has(MAP_ANONYMOUS) { None } else { Some(ctx.files().get_usable(descriptor as i32)?) };
+    let shared = match (flags & u64::from(MAP_TYPE)) as u32 {
         MAP_SHARED | MAP_SHARED_VALIDATE => true,
         MAP_PRIVATE => false,
         _ => return Err(Errno::EINVAL),
     };
-    if !offset.is_multiple_of(PAGE) || len == 0 {
+    if len == 0 {
         return Err(Errno::EINVAL);
     }
     if has(MAP_HUGETLB) || !fits(len, flags, access) {
         return Err(Errno::ENOMEM);
     }
     limits::check_memory(len)?;
-    let backing = if has(MAP_ANONYMOUS) {
-        match shared {
-            true => Backing::File {
-                source: Arc::new(SharedMemory::unbounded()),
-                offset: 0,
-                path: Some(Arc::from(&b"/dev/zero (deleted)"[..])),
-            },
-            false => Backing::Anonymous,
+    let backing = match open {
+        None if shared => Backing::File {
+            source: Arc::new(SharedMemory::unbounded()),
+            offset: 0,
+            path: Some(Arc::from(&b"/dev/zero (deleted)"[..])),
+        },
+        None => Backing::Anonymous,
+        Some(open) => {
+            if !open.readable() || (shared && access.write && !open.writable()) {
+                return Err(Errno::EACCES);
+            }
+            offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
+            let source = open.file().map_source()?;
+            if shared && access.write && !source.takes_writes() {
+                return Err(Errno::ENODEV);
+            }
+            Backing::File { source, offset, path: Some(Arc::from(open.file().path())) }
         }
-    } else {
-        let open = ctx.files().get_usable(descriptor as i32)?;
-        if !open.readable() || (shared && access.write && !open.writable()) {
-            return Err(Errno::EACCES);
-        }
-        offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
-        let source = open.file().map_source()?;
-        if shared && access.write && !source.takes_writes() {
-            return Err(Errno::ENODEV);
-        }
-        Backing::File { source, offset, path: Some(Arc::from(open.file().path())) }
     };
     let fixed = match () {
         _ if has(MAP_FIXED_NOREPLACE) => Fixed::NoReplace,
@@ -98,7 +99,7 @@ pub fn mremap(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let [address, old_len, new_len, flags, to, _] = *args;
     let may_move = flags & u64::from(MREMAP_MAYMOVE) != 0;
     let fixed = flags & u64::from(MREMAP_FIXED) != 0;
-    if flags & !u64::from(MREMAP_MAYMOVE | MREMAP_FIXED) != 0 || (fixed && !may_move) || old_len == 0 {
+    if flags & !u64::from(MREMAP_MAYMOVE | MREMAP_FIXED) != 0 || (fixed && !may_move) {
         return Err(Errno::EINVAL);
     }
     limits::check_memory(new_len.saturating_sub(old_len))?;
@@ -112,12 +113,17 @@ pub fn madvise(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     }
     let space = ctx.thread.space();
     match advice as u32 {
+        MADV_REMOVE if len == 0 => Ok(0),
+        MADV_REMOVE if !space.is_mapped(address, len) => Err(Errno::ENOMEM),
         MADV_DONTNEED | MADV_DONTNEED_LOCKED => space.forget(address, len).map(|()| 0),
         MADV_POPULATE_READ => space.bring_in(address, len, Touch::Read).map(|()| 0),
         MADV_POPULATE_WRITE => space.bring_in(address, len, Touch::Write).map(|()| 0),
         // MADV_FREE may keep the old contents until memory is short; it keeps them.
         MADV_NORMAL..=MADV_WILLNEED | MADV_FREE | MADV_DONTFORK..=MADV_COLLAPSE if advice as u32 != MADV_REMOVE => {
-            Ok(0)
+            match len == 0 || space.is_mapped(address, len) {
+                true => Ok(0),
+                false => Err(Errno::ENOMEM),
+            }
         }
         _ => Err(Errno::EINVAL),
     }

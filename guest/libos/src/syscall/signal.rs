@@ -163,9 +163,6 @@ fn may_send(ctx: &Context<'_>, target: &Process) -> bool {
 
 pub fn kill(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let signal = args[1] as u32;
-    if signal > COUNT {
-        return Err(Errno::EINVAL);
-    }
     let targets: alloc::vec::Vec<Arc<Process>> = match args[0] as i32 {
         -1 => process::all().into_iter().filter(|p| p.pid != 1 && p.pid != ctx.process.pid).collect(),
         0 => in_group(ctx.process.group.load(Ordering::Relaxed)),
@@ -174,6 +171,9 @@ pub fn kill(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     };
     if targets.is_empty() {
         return Err(Errno::ESRCH);
+    }
+    if signal > COUNT {
+        return Err(Errno::EINVAL);
     }
     let allowed: alloc::vec::Vec<_> = targets.into_iter().filter(|target| may_send(ctx, target)).collect();
     if allowed.is_empty() {

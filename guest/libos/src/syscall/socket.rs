@@ -230,7 +230,7 @@ fn option(endpoint: &dyn Endpoint, level: u32, name: u32) -> Result<Vec<u8>> {
         (SOL_SOCKET, SO_DOMAIN) => endpoint.domain() as i32,
         (SOL_SOCKET, SO_PROTOCOL) => endpoint.protocol() as i32,
         (SOL_SOCKET, SO_ACCEPTCONN) => endpoint.is_listening().into(),
-        (SOL_SOCKET, SO_COOKIE) => return Ok(endpoint.common().inode.to_ne_bytes().to_vec()),
+        (SOL_SOCKET, SO_COOKIE) => return Ok(endpoint.common().identity.inode.to_ne_bytes().to_vec()),
         (SOL_SOCKET, SO_PEERCRED) => return Ok(Credentials::UNKNOWN.as_bytes().to_vec()),
         _ => return endpoint.common().options.lock().get(level, name),
     };

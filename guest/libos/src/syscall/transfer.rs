@@ -100,12 +100,20 @@ pub fn write(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 
 pub fn readv(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let open = usable(ctx, args[0])?;
-    read_stream(&open, &mut Writer::new(&parts(args[1], args[2])?))
+    let parts = parts(args[1], args[2])?;
+    match parts.iter().all(|part| part.len == 0) {
+        true if open.readable() => Ok(0),
+        _ => read_stream(&open, &mut Writer::new(&parts)),
+    }
 }
 
 pub fn writev(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let open = usable(ctx, args[0])?;
-    write_stream(&open, &mut Reader::new(&parts(args[1], args[2])?))
+    let parts = parts(args[1], args[2])?;
+    match parts.iter().all(|part| part.len == 0) {
+        true if open.writable() => Ok(0),
+        _ => write_stream(&open, &mut Reader::new(&parts)),
+    }
 }
 
 fn read_at(open: &OpenFile, at: u64, parts: &[IoVec]) -> Result<usize> {

@@ -141,6 +141,10 @@ impl Drop for Inotify {
 pub struct InotifyFile(pub Arc<Inotify>);
 
 impl File for InotifyFile {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, _open: &OpenFile, _offset: u64, to: &mut Writer<'_>) -> Result<usize> {
         let mut done = 0;
         loop {

@@ -43,8 +43,11 @@ fn free_name<'p>(walk: &Walk<'_>, parent: &Parent<'p>, directory: bool) -> Resul
     if parent.slash && !directory {
         return Err(Errno::ENOENT);
     }
-    check_changeable(&parent.directory.node)?;
-    Ok(name)
+    match parent.directory.node.mount.fs_type {
+        // A name that a generated tree does not have is not there, whoever wants to make it.
+        FsType::Proc | FsType::Sysfs => Err(Errno::ENOENT),
+        _ => parent.directory.node.check_writable_mount().map(|()| name),
+    }
 }
 
 /// Whether the caller may add entries to the directory.

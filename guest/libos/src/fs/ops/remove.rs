@@ -44,11 +44,11 @@ pub fn directory(walk: &mut Walk<'_>, parent: &Parent<'_>) -> Result<()> {
     let directory = &parent.directory;
     directory.node.check_writable_mount()?;
     let victim = walk.child(directory, name)?.ok_or(Errno::ENOENT)?;
-    check_changeable(&directory.node)?;
     walk.caller.check_remove(&directory.node, &victim.node)?;
     if victim.node.kind != Kind::Directory {
         return Err(Errno::ENOTDIR);
     }
+    check_changeable(&directory.node)?;
     if is_mount_point(&victim) {
         return Err(Errno::EBUSY);
     }

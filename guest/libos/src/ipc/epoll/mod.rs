@@ -183,6 +183,10 @@ impl Drop for Epoll {
 }
 
 impl File for Epoll {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn poll(&self) -> PollEvents {
         while let Some(entry) = self.next_candidate() {
             if entry.ready_events() != 0 {

@@ -12,6 +12,7 @@ use crate::errno::{Errno, Result};
 use crate::fs::entry::Entry;
 use crate::fs::file::{File, OpenFile, PollEvents};
 use crate::fs::stat::{Kind, Stat};
+use crate::ipc::identity::Identity;
 use crate::ipc::{READABLE, WRITABLE};
 use crate::sched::wait::WaitQueue;
 use crate::sync::Mutex;
@@ -33,7 +34,7 @@ const MAX_SIZE: u64 = 1 << 31;
 pub struct Pipe {
     state: Mutex<State>,
     queue: WaitQueue,
-    inode: u64,
+    identity: Identity,
 }
 
 struct State {
@@ -50,7 +51,7 @@ impl Pipe {
     pub fn new() -> Arc<Pipe> {
         let state =
             State { ring: Ring::new(DEFAULT_SLOTS), readers: 0, writers: 0, readers_opened: 0, writers_opened: 0 };
-        Arc::new(Pipe { state: Mutex::new(state), queue: WaitQueue::new(), inode: super::next_inode() })
+        Arc::new(Pipe { state: Mutex::new(state), queue: WaitQueue::new(), identity: Identity::new(Kind::Fifo, 0o600) })
     }
 }
 
@@ -84,6 +85,33 @@ impl End {
         drop(state);
         End { pipe: pipe.clone(), reads, writes, quiet_until: Mutex::new(None), name }
     }
+}
+
+/// Copies up to `len` bytes from one pipe to another and leaves them where they are: EAGAIN where there are none, or no
+/// room. EINVAL for one pipe with itself.
+pub fn tee(from: &End, to: &End, len: usize) -> Result<usize> {
+    if Arc::ptr_eq(&from.pipe, &to.pipe) {
+        return Err(Errno::EINVAL);
+    }
+    // In the order of their addresses, so that two that copy in opposite directions do not wait for each other.
+    let from_first = Arc::as_ptr(&from.pipe) < Arc::as_ptr(&to.pipe);
+    let first = if from_first { &from.pipe } else { &to.pipe }.state.lock();
+    let second = if from_first { &to.pipe } else { &from.pipe }.state.lock();
+    let (source, mut target) = if from_first { (first, second) } else { (second, first) };
+    if source.ring.is_empty() {
+        return if source.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
+    }
+    if target.readers == 0 {
+        drop((source, target));
+        return Err(super::broken_pipe());
+    }
+    if target.ring.is_full() {
+        return Err(Errno::EAGAIN);
+    }
+    let done = source.ring.copy_to(&mut target.ring, len)?;
+    drop((source, target));
+    to.pipe.queue.wake_for(READABLE);
+    Ok(done)
 }
 
 impl Drop for End {
@@ -166,8 +194,12 @@ impl File for End {
     fn stat(&self) -> Result<Stat> {
         match &self.name {
             Some(entry) => entry.node.stat(),
-            None => Ok(Stat::new(Kind::Fifo, 0o600, self.pipe.inode)),
+            None => Ok(self.pipe.identity.stat()),
         }
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<()> {
+        self.pipe.identity.set_mode(mode)
     }
 
     fn ioctl(&self, _open: &OpenFile, request: u32, argument: u64) -> Result<usize> {
@@ -217,7 +249,7 @@ impl File for End {
     fn path(&self) -> Vec<u8> {
         match &self.name {
             Some(entry) => entry.display_path(),
-            None => format!("pipe:[{}]", self.pipe.inode).into_bytes(),
+            None => format!("pipe:[{}]", self.pipe.identity.inode).into_bytes(),
         }
     }
 }

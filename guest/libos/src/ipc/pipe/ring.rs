@@ -17,6 +17,8 @@ struct Buffer {
     len: usize,
     /// Written in packet mode (`O_DIRECT`): one read takes it whole, what does not fit is lost.
     packet: bool,
+    /// A copy of another pipe's buffer (`tee`): nothing is appended to it.
+    closed: bool,
 }
 
 /// A bounded queue of buffers.
@@ -95,7 +97,7 @@ impl Ring {
             match copied {
                 // As on Linux, a buffer that a fault cut short is given up whole.
                 Ok(len) if len == want => {
-                    self.buffers.push_back(Buffer { frame, offset: 0, len, packet });
+                    self.buffers.push_back(Buffer { frame, offset: 0, len, packet, closed: false });
                     bytes += len;
                 }
                 Ok(_) => {
@@ -116,7 +118,7 @@ impl Ring {
         let odd = from.remaining() % PAGE_BYTES;
         let Some(last) = self.buffers.back_mut() else { return Ok(0) };
         let end = last.offset + last.len;
-        if odd == 0 || last.packet || end + odd > PAGE_BYTES {
+        if odd == 0 || last.packet || last.closed || end + odd > PAGE_BYTES {
             return Ok(0);
         }
         // SAFETY: [end, end + odd) is inside the frame.
@@ -126,6 +128,27 @@ impl Ring {
         }
         last.len += copied;
         Ok(copied)
+    }
+
+    /// Copies up to `len` bytes from the front into another ring, buffer by buffer, and keeps them.
+    pub fn copy_to(&self, target: &mut Ring, len: usize) -> Result<usize> {
+        let mut done = 0;
+        for from in &self.buffers {
+            if done == len || target.is_full() {
+                break;
+            }
+            let frame = match target.frame() {
+                Ok(frame) => frame,
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => break,
+            };
+            let here = from.len.min(len - done);
+            // SAFETY: both are whole frames, different ones, and the buffer's bytes lie inside its frame.
+            unsafe { core::ptr::copy_nonoverlapping(from.frame.pointer().add(from.offset), frame.pointer(), here) };
+            target.buffers.push_back(Buffer { frame, offset: 0, len: here, packet: from.packet, closed: true });
+            done += here;
+        }
+        Ok(done)
     }
 
     /// Gives as many bytes as the reader takes; a packet ends the read.
@@ -213,6 +236,19 @@ mod tests {
         fill(&mut ring, b"second", true);
         assert_eq!(drain(&mut ring, 3), b"fir");
         assert_eq!(drain(&mut ring, 100), b"second");
+    }
+
+    #[test]
+    fn copies_leave_what_they_copy_and_take_nothing_more() {
+        test_memory();
+        let (mut from, mut to) = (Ring::new(4), Ring::new(2));
+        fill(&mut from, &[3; 5000], false);
+        assert_eq!(from.copy_to(&mut to, 4100), Ok(4100));
+        assert!(to.is_full());
+        assert_eq!(fill(&mut to, &[4; 1], false), 0);
+        assert_eq!(from.copy_to(&mut to, 1), Ok(0));
+        assert_eq!(drain(&mut to, 10_000), [3; 4100]);
+        assert_eq!(drain(&mut from, 10_000), [3; 5000]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What every endpoint has.
 use super::options::Options;
 use crate::errno::{Errno, Result};
+use crate::fs::stat::Kind;
+use crate::ipc::identity::Identity;
 use crate::sched::wait::WaitQueue;
 use crate::sync::Mutex;
 use core::sync::atomic::{AtomicI32, Ordering};
@@ -8,7 +10,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 pub struct Common {
     /// Woken after each change of readiness.
     pub queue: WaitQueue,
-    pub inode: u64,
+    pub(crate) identity: Identity,
     pub options: Mutex<Options>,
     /// The error that the next call, or SO_ERROR, takes.
     error: AtomicI32,
@@ -16,8 +18,8 @@ pub struct Common {
 
 impl Common {
     pub fn new(options: Options) -> Common {
-        let inode = crate::ipc::next_inode();
-        Common { queue: WaitQueue::new(), inode, options: Mutex::new(options), error: AtomicI32::new(0) }
+        let identity = Identity::new(Kind::Socket, 0o777);
+        Common { queue: WaitQueue::new(), identity, options: Mutex::new(options), error: AtomicI32::new(0) }
     }
 
     /// Leaves an error for the next call.

@@ -4,7 +4,7 @@
 //! weak references) and hand bytes straight into each other's [`inbox`]; there are no packets. No endpoint blocks: the
 //! system call waits on the endpoint's queue and tries again. Two endpoints are never locked at once.
 mod bytes;
-mod caller;
+pub(crate) mod caller;
 mod common;
 mod conduit;
 mod inbox;
@@ -22,7 +22,7 @@ pub use message::{Ancillary, Credentials, Incoming, Name, Outgoing, Received};
 
 use crate::errno::{Errno, Result};
 use crate::fs::file::{File, OpenFile, PollEvents};
-use crate::fs::stat::{Kind, Stat};
+use crate::fs::stat::Stat;
 use crate::ipc::{READABLE, WRITABLE};
 use crate::sched::wait::WaitQueue;
 use crate::user::{self, Reader, Writer};
@@ -161,7 +161,11 @@ impl File for Socket {
     }
 
     fn stat(&self) -> Result<Stat> {
-        Ok(Stat::new(Kind::Socket, 0o777, self.endpoint.common().inode))
+        Ok(self.endpoint.common().identity.stat())
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<()> {
+        self.endpoint.common().identity.set_mode(mode)
     }
 
     fn ioctl(&self, _open: &OpenFile, request: u32, argument: u64) -> Result<usize> {
@@ -177,6 +181,6 @@ impl File for Socket {
     }
 
     fn path(&self) -> Vec<u8> {
-        format!("socket:[{}]", self.endpoint.common().inode).into_bytes()
+        format!("socket:[{}]", self.endpoint.common().identity.inode).into_bytes()
     }
 }

@@ -184,19 +184,44 @@ impl Space {
 
     /// Grows, shrinks or moves a mapping (mremap(2)); returns where it is now.
     pub fn remap(&self, start: u64, old_len: u64, new_len: u64, may_move: bool, to: Option<u64>) -> Result<u64> {
-        let (start, end) = checked_range(start, old_len).map_err(|_| Errno::EINVAL)?;
+        if !start.is_multiple_of(PAGE) {
+            return Err(Errno::EINVAL);
+        }
+        let end = match old_len {
+            0 => start,
+            _ => checked_range(start, old_len).map_err(|_| Errno::EFAULT)?.1,
+        };
         let new_len = new_len.checked_next_multiple_of(PAGE).filter(|len| *len > 0).ok_or(Errno::EINVAL)?;
         let old_len = end - start;
+        if let Some(to) = to {
+            let (to, to_end) = checked_range(to, new_len).map_err(|_| Errno::EINVAL)?;
+            if to < end && start < to_end {
+                return Err(Errno::EINVAL);
+            }
+        }
         if to.is_none() && new_len <= old_len {
+            self.areas.lock().find(start).ok_or(Errno::EFAULT)?;
             if new_len < old_len {
                 self.unmap(start + new_len, old_len - new_len)?;
             }
             return Ok(start);
         }
+        let (old_len, end) = if old_len > new_len {
+            self.areas.lock().find(start).ok_or(Errno::EFAULT)?;
+            self.unmap(start + new_len, old_len - new_len)?;
+            (new_len, start + new_len)
+        } else {
+            (old_len, end)
+        };
         let mut areas = self.areas.lock();
         let (first, area) = areas.find(start).ok_or(Errno::EFAULT)?;
         if area.end < end {
             return Err(Errno::EFAULT);
+        }
+        // Nothing of a shared mapping means one more view of it.
+        let another_view = old_len == 0;
+        if another_view && !area.shared {
+            return Err(Errno::EINVAL);
         }
         let mut moved = area.clone();
         if let Backing::File { offset, .. } = &mut moved.backing {
@@ -216,13 +241,9 @@ impl Space {
         }
         let target = match to {
             Some(to) => {
-                let (to, to_end) = checked_range(to, new_len).map_err(|_| Errno::EINVAL)?;
-                if to < end && start < to_end {
-                    return Err(Errno::EINVAL);
-                }
                 let mut gone = Gone::default();
-                self.table.unmap(to, to_end, &mut gone)?;
-                areas.remove(to, to_end);
+                self.table.unmap(to, to + new_len, &mut gone)?;
+                areas.remove(to, to + new_len);
                 self.flush(gone);
                 to
             }
@@ -233,10 +254,12 @@ impl Space {
             None => return Err(Errno::ENOMEM),
         };
         let kept = old_len.min(new_len);
-        self.table.relocate(start, kept, target)?;
         let mut gone = Gone::default();
-        self.table.unmap(start + kept, end, &mut gone)?;
-        areas.remove(start, end);
+        if !another_view {
+            self.table.relocate(start, kept, target)?;
+            self.table.unmap(start + kept, end, &mut gone)?;
+            areas.remove(start, end);
+        }
         moved.end = target + new_len;
         areas.insert(target, moved);
         drop(areas);
