@@ -23,6 +23,12 @@ ROOT = Path(__file__).resolve().parent.parent
 DOUBLES = ROOT / "tests" / "doubles"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--sequences", type=int, default=500, help="random sequences of system calls to compare (default 500)"
+    )
+
+
 class Server:
     """A running server and what it left on the machine."""
 
