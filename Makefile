@@ -1,5 +1,5 @@
 # One command each. All of them may be repeated; what is up to date is not done again.
-.PHONY: help setup native test test-svm check rust-check python-check rust-test python-test conformance-opencl demo bench clean
+.PHONY: help setup native test test-svm check rust-check python-check rust-test python-test conformance conformance-opencl demo bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
@@ -18,6 +18,7 @@ help:
 	@echo 'make test    checks, then all tests'
 	@echo 'make test-svm  guests on kvm_amd in a machine that QEMU emulates (needs qemu-system-x86 and Debian)'
 	@echo 'make check   formats, lints and types'
+	@echo 'make conformance   CPython'"'"'s own test suite in guests, and what fails there natively (half an hour)'
 	@echo 'make conformance-opencl SUITE=PATH   an OpenCL test suite, on this machine and in a guest'
 	@echo 'make bench   all benchmarks, into benchmarks/results/'
 	@echo 'make clean   removes what was built'
@@ -60,6 +61,11 @@ python-test: setup
 test-svm: setup
 	$(BIN)/python -m tests.svm.kernel
 	KASOKU_REQUIRE_SVM=1 $(BIN)/python -m pytest tests/svm
+
+# Goes on where it ended when it is interrupted; a new commit begins anew.
+conformance: setup
+	mkdir -p build
+	$(BIN)/python -m tests.conformance.cpython --write --state build/conformance-$$(git rev-parse --short HEAD).jsonl
 
 # Somebody else's OpenCL suite that lies at SUITE, natively and in a guest; SUITE_PYTHON has what the suite needs.
 conformance-opencl: setup
