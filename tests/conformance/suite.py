@@ -34,7 +34,7 @@ class Outcome:
     """How one module ended on one side."""
 
     verdict: str
-    """`passed`, `skipped` (the module skips itself), `failed` or `timeout`."""
+    """`passed`, `skipped` (the module skips itself, or wants what no run asks for), `failed` or `timeout`."""
     tests: int
     skipped: int
     seconds: float
@@ -107,8 +107,11 @@ def run(module: str, python: Path, *, guest: bool, limit_s: int, match: str = ""
 
 def judge(code: int, output: str, seconds: float) -> Outcome:
     """What an exit code and an output mean."""
+    no_tests_ran = 4
     if code in (124, 137):
         verdict = "timeout"
+    elif code == no_tests_ran:
+        verdict = "skipped"
     elif code != 0:
         verdict = "failed"
     else:

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub(crate) struct Identity {
     pub inode: u64,
     kind: Kind,
-    uid: u32,
+    pub uid: u32,
     gid: u32,
     /// Permission bits, which nobody asks about.
     mode: AtomicU32,

@@ -4,6 +4,7 @@
 //! knows formats only.
 mod descriptors;
 mod format;
+mod net;
 mod process;
 mod system;
 mod tree;

@@ -1,5 +1,6 @@
 //! `/proc/PID`, `/proc/PID/task/TID`, `/proc/self`, `/proc/thread-self`.
 use super::descriptors::Descriptors;
+use super::net::Net;
 use super::tree::pseudo_node;
 use super::{Process, format, processes};
 use crate::errno::{Errno, Result};
@@ -123,6 +124,7 @@ enum What {
     Link(fn(&View) -> Jumper),
     Descriptors { info: bool },
     Threads,
+    Net,
 }
 
 /// Name, mode, contents.
@@ -136,12 +138,14 @@ const FILES: &[(&str, u32, What)] = &[
     ("exe", 0o777, What::Link(|view| Jumper::Path(view.process.exe(), view.process.fs().root))),
     ("fd", 0o500, What::Descriptors { info: false }),
     ("fdinfo", 0o555, What::Descriptors { info: true }),
+    ("gid_map", 0o644, What::Text(|_| b"         0          0 4294967295\n".to_vec())),
     ("io", 0o400, What::Text(format::io)),
     ("limits", 0o444, What::Text(format::limits)),
     ("loginuid", 0o644, What::Text(|_| b"4294967295".to_vec())),
     ("maps", 0o444, What::Text(format::maps)),
     ("mountinfo", 0o444, What::Text(|_| format::mountinfo())),
     ("mounts", 0o444, What::Text(|_| format::mounts())),
+    ("net", 0o555, What::Net),
     ("oom_score", 0o444, What::Text(|_| b"0\n".to_vec())),
     ("oom_score_adj", 0o644, What::Text(|_| b"0\n".to_vec())),
     ("personality", 0o400, What::Text(|_| b"00000000\n".to_vec())),
@@ -152,6 +156,7 @@ const FILES: &[(&str, u32, What)] = &[
     ("statm", 0o444, What::Text(format::statm)),
     ("status", 0o444, What::Text(format::status)),
     ("task", 0o555, What::Threads),
+    ("uid_map", 0o644, What::Text(|_| b"         0          0 4294967295\n".to_vec())),
     ("wchan", 0o444, What::Text(|_| b"0".to_vec())),
 ];
 
@@ -160,7 +165,7 @@ impl What {
         match self {
             What::Text(_) | What::Name => Kind::Regular,
             What::Link(_) => Kind::Symlink,
-            What::Descriptors { .. } | What::Threads => Kind::Directory,
+            What::Descriptors { .. } | What::Threads | What::Net => Kind::Directory,
         }
     }
 
@@ -174,6 +179,7 @@ impl What {
                 Content::Directory(Directory::generated(Arc::new(Descriptors { view, info })))
             }
             What::Threads => Content::Directory(Directory::generated(Arc::new(Threads(view)))),
+            What::Net => Content::Directory(Directory::generated(Arc::new(Net(view)))),
         };
         Node::system(mount, content, self.kind(), mode, inode)
     }

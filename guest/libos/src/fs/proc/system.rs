@@ -42,6 +42,8 @@ const FILES: &[(&str, Text)] = &[
         b"nodev\ttmpfs\nnodev\tproc\nnodev\tsysfs\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\toverlay\nnodev\tvirtiofs\n\terofs\n".to_vec()
     }),
     ("devices", || b"Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n".to_vec()),
+    ("diskstats", Vec::new),
+    ("partitions", || b"major minor  #blocks  name\n\n".to_vec()),
     ("swaps", || b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".to_vec()),
     ("vmstat", || format!("nr_free_pages {}\n", memory().free_frames()).into_bytes()),
     ("sys/kernel/osrelease", || line(machine().release)),

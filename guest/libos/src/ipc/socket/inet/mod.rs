@@ -1,6 +1,7 @@
 //! AF_INET and AF_INET6 over the guest's own loopback. No other destination can be reached: ENETUNREACH.
 pub mod address;
 pub mod interface;
+pub mod listing;
 mod ports;
 mod tcp;
 mod udp;

@@ -116,6 +116,18 @@ impl<T> Ports<T> {
         }
     }
 
+    /// Everybody who holds a port, by port.
+    pub fn holders(&self) -> Vec<Arc<T>> {
+        let table = self.0.lock();
+        let mut found: Vec<Arc<T>> = Vec::new();
+        for owner in table.by_port.values().flatten().filter_map(|held| held.owner.upgrade()) {
+            if !found.iter().any(|known| Arc::ptr_eq(known, &owner)) {
+                found.push(owner);
+            }
+        }
+        found
+    }
+
     pub fn release(&self, port: u16, id: BindingId) {
         let mut table = self.0.lock();
         if let Some(bindings) = table.by_port.get_mut(&port) {

@@ -1,6 +1,7 @@
 //! TCP over the loopback. Without packets the handshake is done by `connect` itself, but what programs see of its order
 //! stays: a non-blocking `connect` answers EINPROGRESS although the connection, or its refusal, is there already.
 use super::address::{Address, Ip};
+use super::listing::Row;
 use super::{Bound, Claim, TCP_PORTS, bind_address, check_level, destination, is_unspecified};
 use crate::errno::{Errno, Result};
 use crate::fs::file::PollEvents;
@@ -63,6 +64,23 @@ impl Tcp {
         let conduit = Conduit::new(Flavour::Tcp, options);
         let state = State { phase: Phase::Idle, bound: None, local: None, remote: None, listener: None };
         Arc::new_cyclic(|this| Tcp { this: this.clone(), domain, conduit, state: Mutex::new(state) })
+    }
+
+    /// As `/proc/net/tcp` shows it; a socket that neither listens nor is connected is not shown.
+    pub(super) fn row(&self) -> Option<Row> {
+        let (state, local, remote) = {
+            let state = self.state.lock();
+            let local = state.local.or(state.bound.map(|bound| bound.address))?;
+            match state.phase {
+                _ if state.listener.is_some() => (STATE_LISTEN, local, None),
+                Phase::Waiting => (STATE_SYN_SENT, local, state.remote),
+                Phase::Made | Phase::Connected => (STATE_ESTABLISHED, local, state.remote),
+                Phase::Idle | Phase::Failed => return None,
+            }
+        };
+        let identity = &self.conduit.common.identity;
+        let waiting = if state == STATE_ESTABLISHED { self.conduit.readable_bytes() } else { 0 };
+        Some(Row { domain: self.domain, local, remote, state, uid: identity.uid, inode: identity.inode, waiting })
     }
 
     fn claim(&self, address: Address, listening: bool) -> Claim {

@@ -1,6 +1,7 @@
 //! UDP over the loopback. What finds no receiver, or a full one, is lost as on any network; a connected sender hears of the
 //! former by ECONNREFUSED at its next call.
 use super::address::Address;
+use super::listing::Row;
 use super::{Bound, Claim, Ports, UDP_LITE_PORTS, UDP_PORTS, bind_address, check_level, destination, is_unspecified};
 use crate::errno::{Errno, Result};
 use crate::fs::file::PollEvents;
@@ -67,6 +68,20 @@ impl Udp {
             hop_limit: wish.hop_limit.or(u8::try_from(hops).ok()).or(Some(HOPS_USUAL)),
             traffic_class: wish.traffic_class.or(Some(class as u8)),
         }
+    }
+
+    /// As `/proc/net/udp` shows it.
+    pub(super) fn row(&self) -> Option<Row> {
+        const CONNECTED: u8 = 1;
+        const UNCONNECTED: u8 = 7;
+        let (local, remote) = {
+            let state = self.state.lock();
+            (state.bound?.address, state.remote)
+        };
+        let state = if remote.is_some() { CONNECTED } else { UNCONNECTED };
+        let identity = &self.common.identity;
+        let waiting = self.readable_bytes().unwrap_or(0);
+        Some(Row { domain: self.domain, local, remote, state, uid: identity.uid, inode: identity.inode, waiting })
     }
 
     fn claim(&self, address: Address) -> Claim {
