@@ -23,12 +23,6 @@ ROOT = Path(__file__).resolve().parent.parent
 DOUBLES = ROOT / "tests" / "doubles"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--sequences", type=int, default=500, help="random sequences of system calls to compare (default 500)"
-    )
-
-
 class Server:
     """A running server and what it left on the machine."""
 
@@ -199,4 +193,7 @@ def own_server(request: pytest.FixtureRequest, twin_binaries: Path, tmp_path: Pa
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How thorough tests are."""
+    parser.addoption(
+        "--sequences", type=int, default=500, help="random sequences of system calls to compare (default 500)"
+    )
     parser.addoption("--clones", type=int, default=20, help="clones of one snapshot whose random bytes are compared")
