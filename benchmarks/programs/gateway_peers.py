@@ -37,7 +37,10 @@ def main() -> None:
         return Response(result, media_type="application/json")
 
     app = Starlette(routes=[Route("/invoke", invoke, methods=["POST"])])
-    listener = socket.create_server(("127.0.0.1", 0))
+    # As the gateway's own: see `kasoku.gateway.server` for why the protocol is named.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1024)
     print(listener.getsockname()[1], flush=True)
     config = uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", loop="uvloop", http="httptools")
     asyncio.run(uvicorn.Server(config).serve([listener]))

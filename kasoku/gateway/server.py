@@ -173,7 +173,9 @@ def _lock(home: Home) -> Iterator[None]:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(info[0], info[1])
+        # With the protocol named: the event loop turns Nagle's algorithm off only where it sees TCP. Without, an answer
+        # in two writes waits 40 ms for the client's acknowledgement of the first.
+        listener = socket.socket(info[0], info[1], socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(info[4])
         listener.listen(1024)
