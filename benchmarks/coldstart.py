@@ -183,7 +183,7 @@ def result(name: str, samples: list[float], p50: float, p99: float, peers: dict[
 async def measure(report: Report, work: Path, rounds: int) -> None:
     home = Home(work / "home").make()
     layers = StoreLayers(home)
-    node = NodeAgent(Site(home, Native(), layers.path))
+    node = NodeAgent(Site(home, Native(), layers.path, layers.volume))
     native = kasoku.native_python(work / "venv", requirements=PACKAGES)
     imports = [native, "-c", "import numpy, pyopencl"]
     crun = container(work / "bundle", imports)

@@ -40,7 +40,7 @@ def available_mib() -> float:
 async def measure(report: Report, work: Path, count: int) -> None:
     home = Home(work / "home").make()
     layers = StoreLayers(home)
-    node = NodeAgent(Site(home, Native(), layers.path))
+    node = NodeAgent(Site(home, Native(), layers.path, layers.volume))
     alive: list[Instance] = []
     try:
         starter = Starter(node)

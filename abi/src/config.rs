@@ -32,7 +32,7 @@ pub const STATS: u32 = 9;
 pub const CREDENTIALS: u32 = 8;
 
 /// Layer index (u32), four zero bytes, then the guest path: the layer's tree appears there, read-only.
-pub const VOLUME: u32 = 9;
+pub const VOLUME: u32 = 10;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -63,7 +63,8 @@ async def _run(home: Any, declared: Any, code: bytes, payload: bytes) -> dict[st
     layers = StoreLayers(home.make())
     registry = Registry(home.state_db)
     secrets = SecretStore(registry)
-    node = NodeAgent(Site(home, Native(), layers.path, lambda names: secret_values(secrets, names)), snapshots=False)
+    site = Site(home, Native(), layers.path, layers.volume, lambda names: secret_values(secrets, names))
+    node = NodeAgent(site, snapshots=False)
     wants_device = declared.options.accelerator is not None
     devices = await node.find_devices() if wants_device else []
     controller = Controller(node, LeaseTable(devices, first_epoch=registry.next_generation() << 32), Events())

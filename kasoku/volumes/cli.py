@@ -86,9 +86,9 @@ def _users(home: str | None) -> dict[str, list[str]]:
     users: dict[str, list[str]] = {}
     if database.exists():
         registry = Registry(database)
-        for deployed in registry.list():
-            for _, name in deployed.function.options.volumes:
-                users.setdefault(name, []).append(deployed.function.name)
+        for record in registry.list():
+            for name in {name for function in record.functions for _, name in function.options.volumes}:
+                users.setdefault(name, []).append(record.name)
         registry.close()
     return users
 

@@ -34,12 +34,12 @@ class Side:
             options = ["--mem", "512", "--mount", f"{INTERPRETER}:/mnt/interpreter:ro"]
             for name, value in ENVIRONMENT.items():
                 options += ["-e", f"{name}={value}"]
-            script = "base=$(mktemp -d) && exec $0 /mnt/interpreter/main.py $base"
+            script = "base=$(mktemp -d) && exec $0 /mnt/interpreter/interpret.py $base"
             words = [str(KASOKU), "exec", "-i", *options, "--", "sh", "-c", script, PYTHON]
         else:
             # A tmpfs, as the guest's file systems are.
             self.folder = tempfile.mkdtemp(prefix="kasoku-differential", dir="/dev/shm")
-            words = [PYTHON, str(INTERPRETER / "main.py"), self.folder]
+            words = [PYTHON, str(INTERPRETER / "interpret.py"), self.folder]
         command = ["env", "--default-signal", *words]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd="/"
