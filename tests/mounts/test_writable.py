@@ -62,7 +62,7 @@ def test_each_side_sees_what_the_other_did(tmp_path: Path) -> None:
         assert ask("cat /m/given; stat -c %s /m/given") == "two and more\n13"
         (tmp_path / "given").unlink()
         (tmp_path / "given").mkdir()
-        (tmp_path / "given/inside").write_text("three")
+        (tmp_path / "given/inside").write_text("three\n")
         assert ask("ls -F /m; cat /m/given/inside") == "given/\nthree"
         assert ask("exec 5>/m/made; echo first >&5; echo done") == "done"
         assert (tmp_path / "made").read_text() == "first\n"

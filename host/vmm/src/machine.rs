@@ -63,7 +63,7 @@ pub struct Jails {
 
 impl Jails {
     pub fn new() -> Result<Self, Error> {
-        sys::give_each_thread_an_arena();
+        sys::tame_the_allocator();
         Ok(Self { ticker: Filter::new(&policies::TICKER)?, cpu: Arc::new(Filter::new(&policies::VCPU)?) })
     }
 }

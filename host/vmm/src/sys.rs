@@ -137,10 +137,12 @@ pub fn inherited_descriptor(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Lets the allocator give every thread memory of its own. By itself it asks, when threads become many, how many processors
-/// there are: with a system call that no jailed thread may make.
-pub fn give_each_thread_an_arena() {
+/// Keeps the allocator from system calls that no jailed thread may make. By itself it asks how many processors there are when
+/// threads become many, and how the machine commits memory when a thread's heap could shrink: it opens files for both.
+pub fn tame_the_allocator() {
     const MORE_THAN_THREADS: libc::c_int = 64;
     // SAFETY: sets a number in the allocator.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, MORE_THAN_THREADS) };
+    // SAFETY: as above.
+    unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) };
 }

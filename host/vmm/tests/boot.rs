@@ -72,12 +72,12 @@ fn a_bad_address_is_answered_with_efault() {
     assert_eq!(run(bad_address()).0, Outcome::Exited { status: 14 << 8 });
 }
 
-// Maps the image a second time at address 0 (PML4 entry 0 = entry 128, the root is found by BootInfo at 0x1000 + 40) and
+// Maps the image a second time at address 0 (PML4 entry 0 = entry 128, the root is found by BootInfo at 0x1000 + 48) and
 // spins there, outside the library OS's addresses. The preemption entry exits with status 3 if rip is the loop's.
 guest_code!(
     spin,
     "mov rbx, 0x408000000000",
-    "mov rax, [rbx + 0x1028]",
+    "mov rax, [rbx + 0x1030]",
     "mov rcx, [rbx + rax + 128 * 8]",
     "mov [rbx + rax], rcx",
     "mov qword ptr gs:[96], 1",
@@ -315,7 +315,7 @@ fn a_layer_cannot_be_written() {
 guest_code!(
     force_layer,
     "mov rbx, 0x408000000000",
-    "mov rax, [rbx + 0x1028]",
+    "mov rax, [rbx + 0x1030]",
     "mov rcx, [rbx + rax + 129 * 8]",
     "and rcx, -4096",
     "mov rcx, [rbx + rcx + 128 * 8]",
