@@ -101,7 +101,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
         Job("shell_guest", guest("/bin/sh", "-c", SHELL)),
         Job("faults_native", "faults"),
         Job("faults_guest", guest("/usr/bin/faults")),
-        Job("races_guest", guest("/usr/bin/races", "10")),
+        Job("races_guest", guest("/usr/bin/races", "10", options=("--vcpus", "2")), 120),
         Job("monitor", "monitor-tests --test-threads 1", 120),
         Job("python", guest("python3", "-S", "-c", PYTHON, options=("--image", IMAGE))),
     ]
