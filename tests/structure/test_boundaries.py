@@ -31,7 +31,6 @@ UNSAFE = {
     "host/vmm/src/kvm/": "KVM's ioctls",
     "host/vmm/src/memory/": "guest memory, which the guest changes at any time",
     "host/vmm/src/sys.rs": "system calls that no crate wraps",
-    "host/vmm/src/sys/": "a process beside this one, in the same memory",
     "host/vmm/src/hypercall/tests.rs": "calls with every argument wrong",
     "host/vmm/tests/": "builds guests",
     "host/fsproxy/": "the window that is shared with the guest; inherited descriptors",

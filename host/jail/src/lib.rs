@@ -99,12 +99,6 @@ impl Filter {
     pub fn apply(&self) -> Result<(), JailError> {
         apply_filter(&self.program).map_err(|e| JailError::Filter { name: self.name, source: e.into() })
     }
-
-    /// What seccomp(2) takes, for a process that can do nothing but make system calls; it points into this object.
-    pub fn program(&self) -> libc::sock_fprog {
-        // The two structures are the kernel's `sock_filter`; the kernel only reads.
-        libc::sock_fprog { len: self.program.len() as u16, filter: self.program.as_ptr().cast_mut().cast() }
-    }
 }
 
 /// Calls that fail with an errno instead of ending the process: foreign libraries try them and go on without.

@@ -1,8 +1,4 @@
 //! The few host calls that no safe wrapper offers. FFI: `unsafe` is allowed here.
-mod holder;
-
-pub use holder::hold_memory;
-
 use rustix::io::Errno;
 use std::io;
 use std::mem::MaybeUninit;

@@ -3,12 +3,12 @@ mod fsproxy;
 mod vmm;
 
 pub use fsproxy::{FSPROXY, FSPROXY_WRITING};
-pub use vmm::{CONTROL, HOLDER, TICKER, VCPU};
+pub use vmm::{CONTROL, TICKER, VCPU};
 
 use crate::{Policy, Rule, allow, allow_values, allow_without};
 
 /// All of them, for tests and documents.
-pub const ALL: &[&Policy] = &[&VCPU, &TICKER, &CONTROL, &HOLDER, &FSPROXY, &FSPROXY_WRITING];
+pub const ALL: &[&Policy] = &[&VCPU, &TICKER, &CONTROL, &FSPROXY, &FSPROXY_WRITING];
 
 const EXECUTABLE: u64 = libc::PROT_EXEC as u64;
 

@@ -59,17 +59,6 @@ pub const VCPU: Policy = Policy {
     ],
 };
 
-/// The process that holds a VMM's memory until after the VMM's end.
-pub const HOLDER: Policy = Policy {
-    name: "holder",
-    rules: &[
-        allow(libc::SYS_pause, "wait for the end of its parent"),
-        allow(libc::SYS_getppid, "whether the parent has ended already"),
-        EXIT,
-        EXIT_GROUP,
-    ],
-};
-
 /// The thread that interrupts processors.
 pub const TICKER: Policy = Policy {
     name: "ticker",

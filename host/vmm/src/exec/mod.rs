@@ -98,7 +98,6 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
     let libos = File::open(&libos).map_err(|e| Failure::new(format!("cannot open {}: {e}", libos.display())))?;
     let parts = assemble(options, &native)?;
     timings.mark("companions");
-    sys::hold_memory().map_err(|e| Failure::new(e.to_string()))?;
     let mut tender = KvmTender::new().map_err(crate::error::Error::from)?;
     timings.mark("vm");
     let signals = sys::signal_descriptor(&FORWARDED).map_err(|e| Failure::new(format!("cannot take signals: {e}")))?;
@@ -142,7 +141,7 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
         Some(outcome) => exit_code(&outcome),
     };
     companions.iter().for_each(Companion::end);
-    // The process ends now; what takes the machine apart is whoever still holds its memory (`sys::hold_memory`).
+    // The process ends now, and the kernel takes the machine apart faster than its threads could be joined.
     std::mem::forget(machine);
     drop(companions);
     Ok(code)
