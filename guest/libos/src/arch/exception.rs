@@ -5,7 +5,7 @@ use crate::mm::space::{Denied, Touch};
 use crate::sched;
 use crate::signal::{self, SigInfo};
 use crate::stats::{self, Kind};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use linux_raw_sys::general::*;
 
 unsafe extern "C" {
@@ -16,19 +16,6 @@ unsafe extern "C" {
 const FAULT_PRESENT: u64 = 1 << 0;
 const FAULT_WRITE: u64 = 1 << 1;
 const FAULT_EXECUTE: u64 = 1 << 4;
-
-static LAST_VECTOR: AtomicU64 = AtomicU64::new(0);
-static LAST_ERROR: AtomicU64 = AtomicU64::new(0);
-
-/// Vector of the exception whose signal is being delivered (`uc_mcontext.trapno`).
-pub fn last_vector() -> u64 {
-    LAST_VECTOR.load(Ordering::Relaxed)
-}
-
-/// Its error code.
-pub fn last_error() -> u64 {
-    LAST_ERROR.load(Ordering::Relaxed)
-}
 
 /// From the entry code, with the registers on the thread's stack.
 pub extern "C" fn enter(regs: &mut Regs, vector: u64) {
@@ -64,8 +51,9 @@ pub extern "C" fn enter(regs: &mut Regs, vector: u64) {
 }
 
 fn remember(vector: u64, error: u64) {
-    LAST_VECTOR.store(vector, Ordering::Relaxed);
-    LAST_ERROR.store(error, Ordering::Relaxed);
+    let exception = &sched::current().exception;
+    exception.vector.store(vector, Ordering::Relaxed);
+    exception.error.store(error, Ordering::Relaxed);
 }
 
 fn page_fault(address: u64, error: u64) -> Result<(), Denied> {

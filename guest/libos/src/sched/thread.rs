@@ -23,6 +23,13 @@ pub enum State {
     Ended,
 }
 
+/// The last exception that became a signal, as handlers see it (`uc_mcontext.trapno`, `err`).
+#[derive(Default)]
+pub struct Exception {
+    pub vector: AtomicU64,
+    pub error: AtomicU64,
+}
+
 pub struct Thread {
     pub tid: u32,
     pub process: Arc<Process>,
@@ -50,6 +57,7 @@ pub struct Thread {
     pub nice: AtomicI32,
     /// As `ioprio_set` gives it.
     pub io_priority: AtomicU32,
+    pub exception: Exception,
     /// The vCPU that runs it or did last, how often it has got one, and the mask of those that may run it.
     cpu: AtomicU64,
     switches: AtomicU64,
@@ -115,6 +123,7 @@ impl Thread {
             name: Mutex::new(start.name),
             nice: AtomicI32::new(start.nice),
             io_priority: AtomicU32::new(start.io_priority),
+            exception: Exception::default(),
             cpu: AtomicU64::new(cpu::number()),
             switches: AtomicU64::new(0),
             affinity: AtomicU64::new(start.affinity),

@@ -3,6 +3,7 @@ use super::{Action, AltStack, SigInfo, UNSTOPPABLE};
 use crate::arch::{fpu, regs::Regs};
 use crate::errno::{Errno, Result};
 use crate::{sched, user};
+use core::sync::atomic::Ordering;
 use kasoku_abi::layout::{USER_CS, USER_SS};
 use linux_raw_sys::general::{SA_ONSTACK, SA_RESTORER};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -127,8 +128,8 @@ pub fn push(regs: &mut Regs, info: &SigInfo, action: &Action, mask: u64) -> Resu
             rflags: regs.rflags,
             cs: USER_CS,
             ss: USER_SS,
-            error: crate::arch::exception::last_error(),
-            trap: crate::arch::exception::last_vector(),
+            error: thread.exception.error.load(Ordering::Relaxed),
+            trap: thread.exception.vector.load(Ordering::Relaxed),
             old_mask: mask,
             cr2: info.address(),
             fpstate: state_at,
