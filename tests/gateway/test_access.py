@@ -16,6 +16,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from kasoku.gateway.access import RELOAD_SECONDS
 from kasoku.gateway.sigv4 import SignatureError, Signed, verify
 from kasoku.sdk.errors import ServiceError
 from kasoku.sdk.remote import Gateway
@@ -111,6 +112,7 @@ def guarded(twin_binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 def make_key(server: Server) -> tuple[str, str]:
     done = kasoku_keys(server, "create", "test")
     lines = dict(line.split("=", 1) for line in done.splitlines())
+    time.sleep(RELOAD_SECONDS)
     return lines["AWS_ACCESS_KEY_ID"], lines["AWS_SECRET_ACCESS_KEY"]
 
 
