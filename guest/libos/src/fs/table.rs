@@ -86,6 +86,15 @@ impl FileTable {
         self.get(descriptor).and_then(|open| if open.is_path_only() { Err(Errno::EBADF) } else { Ok(open) })
     }
 
+    /// EMFILE when no descriptor is free: asked before a call does what [`Self::install`] could not undo.
+    pub fn check_room(&self) -> Result<()> {
+        let slots = self.slots.lock();
+        let limit = self.limit() as usize;
+        let free = slots.free_from < limit
+            && (slots.slots.len() < limit || slots.slots[slots.free_from..limit].iter().any(Option::is_none));
+        if free { Ok(()) } else { Err(Errno::EMFILE) }
+    }
+
     /// Puts the file at the lowest free descriptor; EMFILE at the limit.
     pub fn install(&self, open: Arc<OpenFile>, close_on_exec: bool) -> Result<i32> {
         self.install_from(0, open, close_on_exec)
@@ -264,6 +273,7 @@ mod tests {
         assert!(table.get(-1).is_err() && table.get(i32::MAX).is_err());
         table.install(open(), false).unwrap();
         table.install(open(), false).unwrap();
+        assert_eq!(table.check_room(), Err(Errno::EMFILE));
         assert_eq!(table.install(open(), false), Err(Errno::EMFILE));
         assert_eq!(table.install_from(2, open(), false), Err(Errno::EINVAL));
         assert_eq!(table.install_at(2, open(), false), Err(Errno::EBADF));

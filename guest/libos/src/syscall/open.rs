@@ -40,6 +40,7 @@ fn open_with(
 ) -> Result<usize> {
     open::check_flags(flags)?;
     let path = read_path(address)?;
+    ctx.files().check_room()?;
     let fs = context(ctx);
     let start = start(ctx, &fs, descriptor as i32, &path)?;
     let caller = caller(ctx);

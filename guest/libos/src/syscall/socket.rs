@@ -142,6 +142,7 @@ pub fn accept4(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
         return Err(Errno::EINVAL);
     }
     let (open, endpoint) = find(ctx, descriptor)?;
+    ctx.files().check_room()?;
     let patience = receive_patience(&open, &*endpoint);
     let connection = until_ready(&*endpoint, patience, || endpoint.accept())?;
     let name = connection.peer_name();
