@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from .sequences import SEQUENCES
 from .sides import Sequence, Side
 
-
 USUAL = 500
 KEPT = [json.loads(line) for line in Path(__file__).with_name("kept.jsonl").read_text().splitlines()]
 
