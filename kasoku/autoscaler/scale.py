@@ -1,7 +1,12 @@
-"""How many instances of a function to start or end now."""
+"""How many instances a function should have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+PANIC_FACTOR = 2.0
+"""So many times the work that the instances can take is a burst: what it needs is started at once."""
+PANIC_SECONDS = 6.0
+"""So long after a burst nothing is ended (at most twice the idle timeout): bursts come in groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,18 @@ class PoolView:
     """So many exist, work or not."""
     buffer_instances: int = 0
     """So many more than there is work for, while there is any: the next burst finds them started."""
+    service_s: float | None = None
+    """How long an invocation takes of late; None: not known yet."""
+    start_s: float | None = None
+    """How long a start takes of late."""
+    oldest_wait_s: float = 0.0
+    """The queue's delay: how long the first invocation has waited."""
+    devices_free: int | None = None
+    """Devices that a further instance could have now; None: the function needs none."""
+    room: int | None = None
+    """Instances for which node and tenant have memory; None: not known."""
+    panic_until: float = 0.0
+    """What the last decision said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +50,60 @@ class Scale:
     start: int
     end: tuple[str, ...]
     reason: str
+    panic_until: float = 0.0
+    """For the next decision."""
 
 
 def scale(pool: PoolView, now: float) -> Scale:
     """One instance for each invocation that waits or runs, the buffer on top, within the limits; old idle ones end.
 
     An invocation has an instance of its own, so the number of those that wait and run is the demand, and what a
-    starting instance will take is counted already: a burst starts what it needs at once, and no more.
+    starting instance will take is counted already: a burst starts what it needs at once, and no more. Outside a burst
+    a queue that the instances empty sooner than another could start is left to them.
     """
     idle = len(pool.idle_since)
-    work = pool.waiting + pool.alive - pool.starting - idle
-    wanted, lifetime = work, pool.idle_timeout
+    serving = pool.alive - pool.starting
+    work = pool.waiting + serving - idle
+    panic_until, why = pool.panic_until, ""
     if pool.retired:
-        lifetime = 0.0
+        wanted, lifetime, panic_until = work, 0.0, 0.0
     else:
-        wanted = max(pool.min_instances, work + pool.buffer_instances if work else 0)
+        wanted, lifetime = max(pool.min_instances, work + pool.buffer_instances if work else 0), pool.idle_timeout
+        if pool.waiting and work > PANIC_FACTOR * max(1, serving):
+            panic_until, why = now + min(PANIC_SECONDS, 2 * pool.idle_timeout), ", a burst"
+        elif now >= panic_until and (drain_s := _drains_in(pool, serving)) is not None:
+            wanted = min(wanted, max(pool.alive, pool.min_instances))
+            why = f", whose queue is empty in {drain_s * 1000:.0f} ms, sooner than a start"
     wanted = min(wanted, pool.max_instances)
     old = sorted((since, id) for id, since in pool.idle_since if now - since >= lifetime)
-    end = tuple(id for _, id in old[: max(0, min(idle - pool.waiting, pool.alive - wanted))])
+    surplus = 0 if now < panic_until else min(idle - pool.waiting, pool.alive - wanted)
+    end = tuple(id for _, id in old[: max(0, surplus)])
     start = max(0, wanted - pool.alive)
+    start, limit = _limited(pool, start)
     reason = (
         f"{pool.waiting} waiting, {pool.starting} starting, {idle} idle, {pool.alive} alive, "
-        f"{wanted} wanted of at most {pool.max_instances}"
+        f"{wanted} wanted of at most {pool.max_instances}{why}{limit}"
     )
-    return Scale(start, end, reason)
+    return Scale(start, end, reason, panic_until)
+
+
+def _drains_in(pool: PoolView, serving: int) -> float | None:
+    """Seconds in which the instances that serve empty the queue, if that is sooner than one more could help."""
+    if not (pool.waiting and serving) or pool.service_s is None or pool.start_s is None:
+        return None
+    drain_s = pool.waiting * pool.service_s / serving
+    return drain_s if max(drain_s, pool.oldest_wait_s) < pool.start_s else None
+
+
+def _limited(pool: PoolView, start: int) -> tuple[int, str]:
+    """No more than there are devices and memory for, and which of them it was."""
+    if pool.devices_free is not None and start > pool.devices_free:
+        # One that has no instance at all stands in line for a device; others wait for their own function's.
+        in_line = 1 if pool.waiting and not pool.alive else 0
+        devices = max(pool.devices_free, in_line)
+        if start > devices:
+            return devices, f", {pool.devices_free} devices are free"
+    # Without any instance one more is asked for all the same: idle ones of other functions may make room.
+    if pool.room is not None and start > max(pool.room, 1):
+        return max(pool.room, 1), f", memory for {pool.room} more"
+    return start, ""

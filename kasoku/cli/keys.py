@@ -35,10 +35,13 @@ def _store(home: str | None) -> "Iterator[KeyStore]":
 @keys.command()
 @click.argument("name")
 @home_option
-def create(name: str, home: str | None) -> None:
+@click.option("--tenant", default="", help="The tenant whose key it is. [default: the operator's, which reaches all]")
+def create(name: str, home: str | None, tenant: str) -> None:
     """Make a key; NAME says whose it is. The secret is shown this once."""
     with _store(home) as store:
-        id, secret = store.create(name)
+        if tenant and not store.has_tenant(tenant):
+            raise KasokuError(f"there is no tenant {tenant}; make it with `kasoku tenants set {tenant}`")
+        id, secret = store.create(name, tenant)
     click.echo(f"AWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\nKASOKU_KEY={id}.{secret}")
 
 
@@ -48,9 +51,10 @@ def list_keys(home: str | None) -> None:
     """List the keys."""
     with _store(home) as store:
         rows = [
-            [k.id, k.name, datetime.fromtimestamp(k.created_at).strftime("%Y-%m-%d %H:%M:%S")] for k in store.list()
+            [k.id, k.name, k.tenant or None, datetime.fromtimestamp(k.created_at).strftime("%Y-%m-%d %H:%M:%S")]
+            for k in store.list()
         ]
-    click.echo(table(["ID", "NAME", "MADE"], rows))
+    click.echo(table(["ID", "NAME", "TENANT", "MADE"], rows))
 
 
 @keys.command()

@@ -87,6 +87,23 @@ def devices(home: str | None, as_json: bool) -> None:
     _print(answer["devices"], columns, as_json)
 
 
+@click.command()
+@home_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def leases(home: str | None, as_json: bool) -> None:
+    """List who holds which device, and who waits for one, first of the line first."""
+    told = Gateway.find(home).json("GET", "/v1/leases")
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return
+    columns = {"DEVICE": "device", "FUNCTION": "function", "INSTANCE": "instance", "PRIORITY": "priority"}
+    _print(told["holders"], {**columns, "IDLE": "idle", "HELD S": "held_s", "LEFT S": "left_s"}, False)
+    if told["waiters"]:
+        click.echo()
+        columns = {"WANTS": "wants", "FUNCTION": "function", "INSTANCE": "instance", "PRIORITY": "priority"}
+        _print(told["waiters"], {**columns, "SUSPENDED": "suspended", "WAITS S": "waits_s", "LEFT S": "left_s"}, False)
+
+
 def _ask_broker() -> dict[str, Any]:
     from kasoku.node.broker import list_devices
     from kasoku.node.errors import PlatformError

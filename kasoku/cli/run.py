@@ -63,7 +63,7 @@ async def _run(home: Any, declared: Any, code: bytes, payload: bytes) -> dict[st
     layers = StoreLayers(home.make())
     registry = Registry(home.state_db)
     secrets = SecretStore(registry)
-    site = Site(home, Native(), layers.path, layers.volume, lambda names: secret_values(secrets, names))
+    site = Site(home, Native(), layers.path, layers.volume, lambda function: secret_values(secrets, function))
     node = NodeAgent(site, snapshots=False)
     wants_device = declared.options.accelerator is not None
     devices = await node.find_devices() if wants_device else []

@@ -8,19 +8,20 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Coroutine, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from kasoku.autoscaler.scale import scale
 from kasoku.balancer.pick import pick
 from kasoku.controller.pool import Member, Pool, State, Ticket
-from kasoku.leases.model import Decision, Expired, Granted, NoSuchDeviceError, Reclaim, Refused, Waiting
+from kasoku.leases.model import Decision, Expired, Granted, Lease, NoSuchDeviceError, Preempt, Reclaim, Refused, Waiting
 from kasoku.leases.table import LeaseTable
 from kasoku.node.agent import NodeAgent
 from kasoku.node.errors import FunctionFailed, PlatformError
 from kasoku.node.outcome import Invocation, Outcome
 from kasoku.registry.model import FunctionVersion
-from kasoku.scheduler.place import IdleView, Later, MakeRoom, Never, NodeView, place
+from kasoku.scheduler.place import IdleView, Later, MakeRoom, Never, NodeView, Start, place
 from kasoku.telemetry.events import Events
 
 _log = logging.getLogger(__name__)
@@ -56,8 +57,11 @@ class Controller:
         self.leases = leases
         self.events = events
         self.pools: dict[str, Pool] = {}
+        self.memory_limit: Callable[[str], int | None] = lambda tenant: None
+        """MiB that the instances of a tenant may have together; None: no limit but the node's."""
         self._members: dict[str, Member] = {}
         self._closing = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
         self._clock = asyncio.create_task(self._follow_time())
 
@@ -82,6 +86,7 @@ class Controller:
             raise
         finally:
             self._give_back(member)
+        pool.served(outcome.timings["duration_ms"] / 1000)
         return Served(
             outcome=outcome,
             instance_id=member.id,
@@ -110,6 +115,11 @@ class Controller:
         """All instances, for listings."""
         return list(self._members.values())
 
+    def function_of(self, id: str) -> str:
+        """The whole name of an instance's function; empty: it is gone."""
+        member = self._members.get(id)
+        return member.pool.function.name if member else ""
+
     async def close(self) -> None:
         """End everything; when this returns no process is left. May be called again."""
         self._closing = True
@@ -120,7 +130,7 @@ class Controller:
         for member in list(self._members.values()):
             self._end(member, "the server is shutting down")
         tasks = [m.task for m in self._members.values() if m.task]
-        await asyncio.gather(*tasks, self._clock, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._tasks, self._clock, return_exceptions=True)
 
     def _pool(self, function: FunctionVersion) -> Pool:
         if self._closing:
@@ -163,6 +173,9 @@ class Controller:
         if instance is None or instance.ended.done() or self._closing:
             self._end(member, "it cannot be used again")
             return
+        if member.suspended:
+            self._end(member, "its device was taken")
+            return
         now = time.monotonic()
         if pool.tickets and not self._is_wanted_elsewhere(member, now):
             self._hand_over(pool, member)
@@ -196,13 +209,14 @@ class Controller:
         """Let the autoscaler look at a pool, and do what it says as far as there is room."""
         if self._closing:
             return
-        decision = scale(pool.view(), time.monotonic())
+        now = time.monotonic()
+        decision = scale(pool.view(now, self._devices_free(pool), self._room(pool)), now)
+        pool.panic_until = decision.panic_until
         if decision.end:
             self._tell(pool, "scale", f"{len(decision.end)} fewer: {decision.reason}")
         started = 0
         for id in decision.end:
             self._end(pool.members[id], "it was idle")
-        now = time.monotonic()
         start = decision.start if now >= pool.hold_until else min(decision.start, len(pool.tickets))
         for _ in range(start):
             if not self._start_one(pool):
@@ -214,6 +228,21 @@ class Controller:
             self.pools.pop(pool.function.version, None)
         elif pool.function.options.min_instances:
             self._wanted.set()
+
+    def _devices_free(self, pool: Pool) -> int | None:
+        """Devices that one more of its instances could have now; None: not the autoscaler's business."""
+        options = pool.function.options
+        if options.accelerator is None or options.lease == "refuse":
+            return None
+        return self.leases.free(options.accelerator)
+
+    def _room(self, pool: Pool) -> int:
+        """Instances for which node and tenant have memory."""
+        members, tenant = self._members.values(), pool.function.tenant
+        room = self.node.memory_mib - sum(m.memory_mib for m in members)
+        if (limit := self.memory_limit(tenant)) is not None:
+            room = min(room, limit - sum(m.memory_mib for m in members if m.pool.function.tenant == tenant))
+        return max(0, room // pool.need_mib)
 
     def _start_one(self, pool: Pool) -> bool:
         """Start one more instance, or put it in line; False when no further one can be started now."""
@@ -229,7 +258,8 @@ class Controller:
             for m in members
             if m.idle_since is not None and m.pool is not pool
         ]
-        match place(view, pool.need_mib, others):
+        decision = self._place_within_tenant(pool) or place(view, pool.need_mib, others)
+        match decision:
             case Never(reason):
                 pool.fail_ticket(PlatformError("InvalidParameterValueException", reason))
                 return True
@@ -246,6 +276,25 @@ class Controller:
             self._launch(member)
             return True
         return self._start_with_device(member, selector)
+
+    def _place_within_tenant(self, pool: Pool) -> MakeRoom | Later | Never | None:
+        """What the tenant's own limit says, if it says no."""
+        tenant = pool.function.tenant
+        limit = self.memory_limit(tenant)
+        if limit is None:
+            return None
+        own = [m for m in self._members.values() if m.pool.function.tenant == tenant]
+        share = NodeView(limit, sum(m.memory_mib for m in own), starting=0, max_starting=1)
+        idle = [
+            IdleView(m.id, m.memory_mib, m.idle_since) for m in own if m.idle_since is not None and m.pool is not pool
+        ]
+        match place(share, pool.need_mib, idle):
+            case Start():
+                return None
+            case Never():
+                return Never(f"the function needs {pool.need_mib} MiB, {tenant} may have {limit} MiB in all")
+            case decision:
+                return decision
 
     def _start_with_device(self, member: Member, selector: str) -> bool:
         pool, options, now = member.pool, member.pool.function.options, time.monotonic()
@@ -271,7 +320,7 @@ class Controller:
                 deadline=deadline,
                 term=options.init_timeout + GRACE_SECONDS,
                 priority=options.priority,
-                group=pool.function.name,
+                group=pool.function.tenant or pool.function.name,
             )
         )
         return True
@@ -287,11 +336,15 @@ class Controller:
                 text = f"{owner} waits for a device, {ahead} before it"
             case Refused(owner, reason):
                 text = f"{owner} gets no device: {reason}"
+            case Preempt(lease):
+                text = f"{lease.device.full_id} is wanted by a higher priority: {lease.owner} is to be suspended"
             case Reclaim(lease):
                 text = f"{lease.device.full_id} is wanted: {lease.owner}, idle, must end"
             case Expired(lease):
                 text = f"the lease of {lease.owner} on {lease.device.full_id} ran out"
-        self.events.add("lease", text)
+        owner = decision.lease.owner if isinstance(decision, Preempt | Reclaim | Expired) else decision.owner
+        name = self.function_of(owner)
+        self.events.add("lease", text, **({"function": name} if name else {}))
 
     @staticmethod
     def _is_kept(pool: Pool) -> bool:
@@ -303,8 +356,16 @@ class Controller:
 
     def _act(self, decisions: list[Decision]) -> None:
         for decision in decisions:
+            if isinstance(decision, Preempt) and self._members[decision.lease.owner].state is not State.BUSY:
+                # It is being started, or has ended its work: `renew` and `release` see to those who wait.
+                self.leases.kept(decision.lease.device.id, decision.lease.epoch)
+                continue
             self._tell_lease(decision)
             match decision:
+                case Granted(owner, lease, True):
+                    member = self._members[owner]
+                    member.lease = lease
+                    self._spawn(self._resume(member, lease))
                 case Granted(owner, lease):
                     member = self._members[owner]
                     member.lease = lease
@@ -315,8 +376,13 @@ class Controller:
                         self._forget(member)
                 case Refused(owner, reason):
                     member = self._members[owner]
+                    if member.instance is not None:  # it was suspended, and is not let go on
+                        self._end(member, reason)
+                        continue
                     member.pool.fail_ticket(PlatformError("TooManyRequestsException", reason))
                     self._forget(member)
+                case Preempt(lease):
+                    self._spawn(self._suspend(self._members[lease.owner], lease))
                 case Reclaim(lease):
                     self._end(self._members[lease.owner], "its device is wanted")
                 case Expired(lease):
@@ -324,8 +390,46 @@ class Controller:
                 case Waiting():
                     pass
 
+    async def _suspend(self, member: Member, lease: Lease) -> None:
+        """Take a device from one that works, whose session waits in its broker."""
+        device = lease.device
+        assert member.instance
+        try:
+            await member.instance.suspend()
+        except PlatformError as error:
+            self._tell(member.pool, "lease", f"{member.id} keeps {device.full_id}: {error.message[:200]}")
+            if member.lease is lease:
+                self.leases.kept(device.id, lease.epoch)
+            return
+        if member.lease is not lease or self._closing:
+            return
+        if member.state is not State.BUSY:  # its work has ended meanwhile
+            self._end(member, "its device is wanted")
+            return
+        self._tell(member.pool, "lease", f"{member.id} is suspended: {device.full_id} goes to higher priority")
+        member.lease, member.suspended = None, True
+        now = time.monotonic()
+        deadline = now + member.pool.function.options.lease_timeout
+        self._act(self.leases.suspended(device.id, lease.epoch, now, deadline))
+
+    async def _resume(self, member: Member, lease: Lease) -> None:
+        """Let a suspended one go on; one that cannot ends, and its caller is told to try again."""
+        assert member.instance
+        try:
+            await member.instance.resume(lease)
+        except PlatformError as error:
+            self._end(member, f"its session could not go on: {error.message[:200]}")
+            return
+        member.suspended = False
+        self._tell(member.pool, "lease", f"{member.id} goes on with {lease.device.full_id}")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _launch(self, member: Member) -> None:
-        member.state = State.STARTING
+        member.state, member.launched_at = State.STARTING, time.monotonic()
         member.instance = self.node.instance(member.id, member.pool.function, member.lease)
         member.task = asyncio.create_task(self._run_start(member))
 
@@ -345,6 +449,7 @@ class Controller:
             self._forget(member)
             raise
         pool.failures = 0
+        pool.started(time.monotonic() - member.launched_at)
         took = ", ".join(f"{name.removesuffix('_ms')} {value:.1f} ms" for name, value in instance.timings.items())
         self._tell(pool, "started", f"{member.id} is ready: {took}")
         if pool.tickets:
@@ -414,7 +519,7 @@ class Controller:
             await asyncio.sleep(TICK_SECONDS)
 
     def _tick(self, now: float) -> None:
-        self._act(self.leases.expire(now))
+        self._act([*self.leases.expire(now), *self.leases.preempt()])
         for pool in list(self.pools.values()):
             while pool.tickets and pool.tickets[0].deadline <= now:
                 waited = (

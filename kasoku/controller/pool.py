@@ -10,6 +10,9 @@ from kasoku.leases.model import Lease
 from kasoku.node.instance import Instance
 from kasoku.registry.model import FunctionVersion
 
+WEIGHT = 0.2
+"""Of the latest value in what is said to be so of late."""
+
 
 class State(Enum):
     """Where a member is in its life. It only ever moves down this list, and between IDLE and BUSY."""
@@ -31,10 +34,13 @@ class Member:
     state: State = State.IN_LINE
     lease: Lease | None = None
     instance: Instance | None = None
+    launched_at: float = 0.0
     idle_since: float | None = None
     start_timings: dict[str, float] = field(default_factory=dict)
     """What the start cost, until the first invocation has been told."""
     task: "asyncio.Task[None] | None" = None
+    suspended: bool = False
+    """Its device was taken in the middle of an invocation; it waits for one like it."""
 
     @property
     def memory_mib(self) -> int:
@@ -61,6 +67,12 @@ class Pool:
     retired: bool = False
     failures: int = 0
     """Starts that failed one after the other."""
+    panic_until: float = 0.0
+    """The autoscaler's own: what it saw was a burst."""
+    service_s: float | None = None
+    """How long an invocation takes, of late."""
+    start_s: float | None = None
+    """How long a start takes, of late."""
     hold_until: float = 0.0
     """Until then nothing is started that no invocation waits for: what fails to start must not do so in a circle."""
 
@@ -79,7 +91,15 @@ class Pool:
         """Members that serve or will serve."""
         return len(self.members) - self.count(State.ENDING)
 
-    def view(self) -> PoolView:
+    def served(self, seconds: float) -> None:
+        """An invocation took so long."""
+        self.service_s = seconds if self.service_s is None else self.service_s + WEIGHT * (seconds - self.service_s)
+
+    def started(self, seconds: float) -> None:
+        """A start took so long."""
+        self.start_s = seconds if self.start_s is None else self.start_s + WEIGHT * (seconds - self.start_s)
+
+    def view(self, now: float, devices_free: int | None, room: int) -> PoolView:
         """What the autoscaler sees."""
         return PoolView(
             waiting=len(self.tickets),
@@ -91,6 +111,12 @@ class Pool:
             retired=self.retired,
             min_instances=self.function.options.min_instances,
             buffer_instances=self.function.options.buffer_instances,
+            service_s=self.service_s,
+            start_s=self.start_s,
+            oldest_wait_s=now - self.tickets[0].asked_at if self.tickets else 0.0,
+            devices_free=devices_free,
+            room=room,
+            panic_until=self.panic_until,
         )
 
     @property

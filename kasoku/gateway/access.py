@@ -15,25 +15,41 @@ from starlette.types import Scope
 
 from kasoku.gateway.sigv4 import ALGORITHM, MAX_SKEW_SECONDS, SignatureError, Signed, verify
 from kasoku.node.errors import PlatformError
+from kasoku.tenants.model import OPERATOR
 
-RELOAD_SECONDS = 0.25
-"""So soon a key that was made or removed counts."""
+LOOK_SECONDS = 0.001
+"""So soon a key that was made or removed counts: before the command that did it has ended."""
 REPEAT_SECONDS = 5.0
 """A signature may come again for so long: equal requests of one second have equal signatures, and retries repeat them.
 Later it is a replay."""
 MAX_REMEMBERED = 1_000_000
-LOCAL = "local"
 
 
 class Access:
-    """See the module. `load` reads the keys' secrets by id."""
+    """See the module.
 
-    def __init__(self, load: Callable[[], dict[str, str]], *, always: bool, region: str | None = None) -> None:
+    `load` reads secret and tenant of the keys by id; `edition` is a number that changes when they may have; `admit`
+    raises PlatformError (429) for a tenant that sends too much.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], dict[str, tuple[str, str]]],
+        edition: Callable[[], int],
+        *,
+        admit: Callable[[str], None],
+        always: bool,
+        region: str | None = None,
+    ) -> None:
         self._load = load
+        self._admit = admit
+        self._edition = edition
         self._always = always
         self._region = region
         self._secrets: dict[str, str] = {}
-        self._loaded_at = float("-inf")
+        self._tenants: dict[str, str] = {}
+        self._loaded: int | None = None
+        self._looked_at = float("-inf")
         self._seen = _Seen()
         self.local_token = secrets.token_urlsafe(32)
 
@@ -41,8 +57,13 @@ class Access:
     def demanded(self) -> bool:
         """Whether requests must prove who sends them."""
         now = time.monotonic()
-        if now - self._loaded_at > RELOAD_SECONDS:
-            self._secrets, self._loaded_at = self._load(), now
+        if now - self._looked_at > LOOK_SECONDS:
+            self._looked_at = now
+            # Asked before the keys are read: what changes meanwhile is seen the next time.
+            if (edition := self._edition()) != self._loaded:
+                keys, self._loaded = self._load(), edition
+                self._secrets = {id: secret for id, (secret, _) in keys.items()}
+                self._tenants = {id: tenant for id, (_, tenant) in keys.items()}
         return self._always or bool(self._secrets)
 
     def needs_body(self, scope: Scope) -> bool:
@@ -50,7 +71,12 @@ class Access:
         return _authorization(scope).startswith(ALGORITHM)
 
     def check(self, scope: Scope, body: bytes) -> str:
-        """The id of the key that the request proves to have. Raises PlatformError (400, 403)."""
+        """The tenant of the key that the request proves to have. Raises PlatformError (400, 403, 429)."""
+        tenant = self._identify(scope, body)
+        self._admit(tenant)
+        return tenant
+
+    def _identify(self, scope: Scope, body: bytes) -> str:
         text = _authorization(scope)
         if text.startswith("Bearer "):
             return self._bearer(text[7:].strip())
@@ -68,16 +94,16 @@ class Access:
         if not self._seen.add(verified.signature, now):
             message = "Signature was used before: this request is a replay"
             raise PlatformError("InvalidSignatureException", message)
-        return verified.key_id
+        return self._tenants[verified.key_id]
 
     def _bearer(self, token: str) -> str:
         if hmac.compare_digest(token.encode(), self.local_token.encode()):
-            return LOCAL
+            return OPERATOR
         id, _, secret = token.partition(".")
         known = self._secrets.get(id)
         if not hmac.compare_digest(secret.encode(), (known or "").encode()) or not known:
             raise PlatformError("UnrecognizedClientException", "the bearer token is no key of this gateway")
-        return id
+        return self._tenants[id]
 
 
 def _authorization(scope: Scope) -> str:

@@ -3,9 +3,19 @@
 from collections.abc import Iterable
 
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from kasoku.gateway import dashboard, management, native, openapi, queue_routes, streaming, telemetry_routes
+from kasoku.gateway import (
+    cloudevents,
+    dashboard,
+    management,
+    native,
+    openapi,
+    queue_routes,
+    streaming,
+    telemetry_routes,
+)
 from kasoku.gateway.access import Access
 from kasoku.gateway.awslambda import functions, limits, versions
 from kasoku.gateway.errors import on_platform_error
@@ -16,12 +26,29 @@ from kasoku.gateway.platform import Platform
 from kasoku.gateway.protocol import ShortWay
 from kasoku.node.errors import PlatformError
 
+PARTS = (
+    dashboard,
+    openapi,
+    native,
+    management,
+    queue_routes,
+    streaming,
+    cloudevents,
+    telemetry_routes,
+    functions,
+    versions,
+    limits,
+)
+
+
+def all_routes(platform: Platform) -> list[Route]:
+    """Every route but Invoke's, bound to a platform."""
+    return [route for part in PARTS for route in part.routes(platform)]
+
 
 def make_app(platform: Platform, access: Access, hosts: Iterable[str] = ()) -> tuple[ASGIApp, ShortWay]:
     """Host check, keys, then Lambda's Invoke, then everything else; and the short way to Invoke."""
-    own = (dashboard, openapi, native, management, queue_routes, streaming, telemetry_routes)
-    routes = [route for part in (*own, functions, versions, limits) for route in part.routes(platform)]
-    others = Starlette(routes=routes, exception_handlers={PlatformError: on_platform_error})
+    others = Starlette(routes=all_routes(platform), exception_handlers={PlatformError: on_platform_error})
     invoke = InvokeRoute(others, platform)
     checked = HostCheck(Guard(invoke, access), hosts)
     return checked, ShortWay(checked, access, invoke)

@@ -14,6 +14,7 @@ from kasoku.queue.schedule import Scheduler
 from kasoku.queue.store import QueueStore
 from kasoku.queue.writer import GroupWriter, StoreFailed
 from kasoku.registry.model import LATEST, Resolved
+from kasoku.tenants.model import OPERATOR
 
 if TYPE_CHECKING:
     from kasoku.gateway.platform import Platform
@@ -80,9 +81,9 @@ class Calls:
         except StoreFailed as error:
             raise PlatformError("ServiceException", str(error)) from None
 
-    async def counts(self) -> dict[str, int]:
-        """How many calls have not ended, by state."""
-        return await self.writer.do(QueueStore.counts)
+    async def counts(self, tenant: str = OPERATOR) -> dict[str, int]:
+        """How many calls that a caller may see have not ended, by state."""
+        return await self.writer.do(QueueStore.counts, tenant)
 
     async def close(self) -> None:
         """Stop; what was not finished is still on disk."""

@@ -5,6 +5,7 @@ import random
 from kasoku.node.errors import PlatformError
 from kasoku.registry.model import LATEST, FunctionVersion, Record, Resolved
 from kasoku.registry.store import Registry
+from kasoku.tenants.model import OPERATOR, local, reaches
 
 
 class Catalog:
@@ -25,9 +26,9 @@ class Catalog:
             raise not_found(name)
         return record
 
-    def records(self) -> list[Record]:
-        """All, by name."""
-        return [self._records[name] for name in sorted(self._records)]
+    def records(self, tenant: str = OPERATOR) -> list[Record]:
+        """All that a caller of a tenant may see, by name."""
+        return [self._records[name] for name in sorted(self._records) if reaches(tenant, name)]
 
     def resolve(self, name: str, qualifier: str = LATEST) -> Resolved:
         """The version to call. Raises PlatformError (404)."""
@@ -52,4 +53,4 @@ class Catalog:
 
 def not_found(what: str) -> PlatformError:
     """Lambda's answer to a name that leads nowhere."""
-    return PlatformError("ResourceNotFoundException", f"Function not found: {what}")
+    return PlatformError("ResourceNotFoundException", f"Function not found: {local(what)}")

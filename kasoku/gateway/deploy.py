@@ -17,6 +17,7 @@ from kasoku.node.layers import Base, LayerSource
 from kasoku.registry.model import FunctionVersion
 from kasoku.sdk.errors import OptionError
 from kasoku.sdk.options import FunctionOptions, check_name, parse_options
+from kasoku.tenants.model import local, owner, qualify
 
 MAX_UPLOAD = 96 << 20
 """Bytes of a deployment request: 64 MiB of zip file in base64, and room for the rest."""
@@ -70,7 +71,8 @@ class Deployer:
                 "InvalidParameterValueException", f"handler {handler!r} is not of the form module.function"
             )
         try:
-            return Plan(check_name(name), handler, parse_options(options))
+            check_name(local(name))
+            return Plan(name, handler, parse_options(options))
         except OptionError as error:
             raise PlatformError("InvalidParameterValueException", str(error)) from None
 
@@ -85,7 +87,7 @@ class Deployer:
 
     def _build(self, plan: Plan, code: Code) -> FunctionVersion:
         for _, volume in plan.options.volumes:
-            self._layers.volume(volume)
+            self._layers.volume(qualify(owner(plan.name), volume))
         base = self._layers.base(plan.options.image, plan.options.requirements)
         with tempfile.TemporaryDirectory(prefix="code-", dir=self._home.run) as folder:
             unpack(code.zip, Path(folder))

@@ -1,6 +1,7 @@
 """Errors over HTTP, as Lambda's clients read them: a status, `x-amzn-ErrorType`, and a JSON body with a message."""
 
 import json
+import math
 from http import HTTPStatus
 
 from starlette.requests import Request
@@ -38,7 +39,7 @@ def error_response(error: PlatformError, request_id: str) -> tuple[int, Headers,
         (b"x-amzn-requestid", request_id.encode()),
     ]
     if status is HTTPStatus.TOO_MANY_REQUESTS:
-        headers.append((b"retry-after", b"1"))
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     return status, headers, json.dumps({"Type": side, "message": error.message}).encode()
 
 

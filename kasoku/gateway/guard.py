@@ -15,7 +15,7 @@ OPEN = frozenset({"/v1/health", *dashboard.FILES})
 
 
 class Guard:
-    """See the module. `scope["key_id"]` is whose key it was."""
+    """See the module. `scope["tenant"]` is whose key it was."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
@@ -29,7 +29,7 @@ class Guard:
             if self._access.needs_body(scope):
                 limit = MAX_PAYLOAD if scope["path"].endswith("/invocations") else MAX_UPLOAD
                 body = await read_body(scope, receive, limit, "InvokeFunction" if limit == MAX_PAYLOAD else "Lambda")
-            scope["key_id"] = self._access.check(scope, body or b"")
+            scope["tenant"] = self._access.check(scope, body or b"")
         except PlatformError as error:
             status, headers, text = error_response(error, "")
             headers.append((b"content-length", str(len(text)).encode()))

@@ -18,6 +18,7 @@ from kasoku.node.logs import LAMBDA_TAIL_BYTES
 from kasoku.node.outcome import check_json
 from kasoku.node.runner import MAX_PAYLOAD
 from kasoku.registry.model import Resolved
+from kasoku.tenants.model import OPERATOR
 
 _PREFIX, _SUFFIX = "/2015-03-31/functions/", "/invocations"
 MAX_CLIENT_CONTEXT = 3583
@@ -59,7 +60,7 @@ class InvokeRoute:
         name = scope["path"][len(_PREFIX) : -len(_SUFFIX)]
         headers = dict(scope["headers"])
         query = parse_qs(scope["query_string"].decode("latin-1")) if scope["query_string"] else {}
-        parsed = parse_name(name, query.get("Qualifier", [None])[0])
+        parsed = parse_name(name, query.get("Qualifier", [None])[0], scope.get("tenant", OPERATOR))
         resolved = self._platform.catalog.resolve(*parsed)
         kind = headers.get(b"x-amz-invocation-type", b"RequestResponse").decode("latin-1")
         check_payload(payload)

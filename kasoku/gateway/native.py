@@ -10,16 +10,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kasoku.controller.controller import Served
+from kasoku.controller.pool import Member
 from kasoku.gateway.body import ClientGone, read_body
 from kasoku.gateway.deploy import MAX_UPLOAD, Code
 from kasoku.gateway.invoke import check_payload
-from kasoku.gateway.names import parse_name
+from kasoku.gateway.names import parse_name, tenant_of
 from kasoku.gateway.platform import Platform, new_request_id
 from kasoku.node.errors import FunctionFailed, PlatformError
 from kasoku.node.runner import MAX_PAYLOAD
-from kasoku.registry.model import FunctionVersion, Record, Resolved
+from kasoku.registry.model import LATEST, FunctionVersion, Record, Resolved
 from kasoku.sdk.remote import DETAIL_HEADER
 from kasoku.sdk.wire import CONTENT_TYPE
+from kasoku.tenants.model import reaches, shown
 
 MAX_LOG_BYTES = 1 << 20
 MAX_HEADER_LOG = 4096
@@ -39,6 +41,7 @@ def routes(platform: Platform) -> list[Route]:
         Route("/v1/functions/{name}", api.remove, methods=["DELETE"]),
         Route("/v1/instances", api.instances),
         Route("/v1/devices", api.devices),
+        Route("/v1/leases", api.leases),
     ]
 
 
@@ -49,13 +52,18 @@ class _Api:
     async def health(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def list_functions(self, _: Request) -> Response:
-        return JSONResponse([describe_record(record) for record in self._platform.catalog.records()])
+    async def list_functions(self, request: Request) -> Response:
+        tenant = tenant_of(request)
+        return JSONResponse([describe_record(record, tenant) for record in self._platform.catalog.records(tenant)])
 
     async def get_function(self, request: Request) -> Response:
-        return JSONResponse(_describe(self._resolve(request).function))
+        return JSONResponse(_describe(self._resolve(request).function, tenant_of(request)))
 
     async def deploy(self, request: Request) -> Response:
+        tenant = tenant_of(request)
+        name, qualifier = parse_name(request.path_params["name"], None, tenant)
+        if qualifier != LATEST:
+            raise PlatformError("InvalidParameterValueException", "a function is deployed without a version")
         body = await _body(request, MAX_UPLOAD, "DeployFunction")
         try:
             sent = json.loads(body)
@@ -64,10 +72,9 @@ class _Api:
         known = {"handler", "options", "code"}
         if not isinstance(sent, dict) or sent.keys() - known or "handler" not in sent:
             raise PlatformError("InvalidParameterValueException", "a deployment has the keys handler, code and options")
-        name = request.path_params["name"]
         code = Code.from_json(sent.get("code"))
         record = await self._platform.deploy(name, sent["handler"], sent.get("options", {}), code)
-        return JSONResponse(describe_record(record))
+        return JSONResponse(describe_record(record, tenant))
 
     async def remove(self, request: Request) -> Response:
         self._platform.remove(self._resolve(request).function.name)
@@ -111,15 +118,21 @@ class _Api:
         headers = {"x-content-type-options": "nosniff", "x-kasoku-position": position}
         return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
 
-    async def instances(self, _: Request) -> Response:
-        return JSONResponse([describe_member(m) for m in self._platform.controller.members()])
+    async def instances(self, request: Request) -> Response:
+        return JSONResponse(describe_members(self._platform, tenant_of(request)))
 
-    async def devices(self, _: Request) -> Response:
-        listed = [describe_device(self._platform, device) for device in self._platform.node.listed]
+    async def devices(self, request: Request) -> Response:
+        tenant = tenant_of(request)
+        listed = [describe_device(self._platform, device, tenant) for device in self._platform.node.listed]
         return JSONResponse({"devices": listed, "error": self._platform.node.device_error or None})
 
+    async def leases(self, request: Request) -> Response:
+        return JSONResponse(describe_leases(self._platform, tenant_of(request)))
+
     def _resolve(self, request: Request) -> Resolved:
-        name, qualifier = parse_name(request.path_params["name"], request.query_params.get("qualifier"))
+        name, qualifier = parse_name(
+            request.path_params["name"], request.query_params.get("qualifier"), tenant_of(request)
+        )
         return self._platform.catalog.resolve(name, qualifier)
 
 
@@ -151,9 +164,9 @@ def _envelope(request_id: str, served: Served) -> dict[str, Any]:
     return envelope
 
 
-def _describe(function: FunctionVersion) -> dict[str, Any]:
+def _describe(function: FunctionVersion, tenant: str) -> dict[str, Any]:
     return {
-        "name": function.name,
+        "name": shown(tenant, function.name),
         "version": function.version,
         "handler": function.handler,
         "options": function.options.to_json(),
@@ -161,18 +174,58 @@ def _describe(function: FunctionVersion) -> dict[str, Any]:
     }
 
 
-def describe_device(platform: Platform, device: dict[str, object]) -> dict[str, Any]:
-    """A device, who holds it and how many could use it."""
+def describe_device(platform: Platform, device: dict[str, object], tenant: str) -> dict[str, Any]:
+    """A device, who holds it and how many could use it. Of another tenant's holder is told only that there is one."""
     leases, id = platform.controller.leases, str(device["id"])
     lease = leases.leases.get(id)
     waiting = sum(1 for r in leases.queue if leases.devices[id].matches(r.selector))
-    return {**device, "held_by": lease.owner if lease else None, "waiting": waiting}
+    held_by = None
+    if lease:
+        held_by = lease.owner if reaches(tenant, platform.controller.function_of(lease.owner)) else "another tenant"
+    return {**device, "held_by": held_by, "waiting": waiting}
 
 
-def describe_record(record: Record) -> dict[str, Any]:
+def describe_leases(platform: Platform, tenant: str) -> dict[str, Any]:
+    """Who holds which device, who waits for one (first of the line first), and what each share has used of late."""
+    controller, now = platform.controller, time.monotonic()
+    table = controller.leases
+
+    def described(id: str, priority: int) -> dict[str, Any]:
+        name = controller.function_of(id)
+        if not reaches(tenant, name):
+            return {"instance": None, "function": "of another tenant", "priority": priority}
+        return {"instance": id, "function": shown(tenant, name), "priority": priority}
+
+    holders = [
+        {
+            "device": lease.device.full_id,
+            **described(lease.owner, lease.priority),
+            "epoch": lease.epoch & 0xFFFFFFFF,
+            "idle": lease.idle,
+            "held_s": round(now - lease.since, 3),
+            "left_s": round(lease.deadline - now, 3),
+        }
+        for lease in table.leases.values()
+    ]
+    waiters = [
+        {
+            "wants": request.selector,
+            **described(request.owner, request.priority),
+            "suspended": request.resumes,
+            "waits_s": round(now - request.asked_at, 3),
+            "left_s": round(request.deadline - now, 3),
+        }
+        for request in sorted(table.queue, key=lambda r: (-r.priority, table.used(r.group, now), r.asked_at))
+    ]
+    groups = {request.group for request in table.queue} | {lease.group for lease in table.leases.values()}
+    shares = {g: round(table.used(g, now), 3) for g in sorted(groups) if not tenant or g == tenant}
+    return {"holders": holders, "waiters": waiters, "used_s": shares}
+
+
+def describe_record(record: Record, tenant: str) -> dict[str, Any]:
     """A function with what leads to it."""
     return {
-        **_describe(record.latest),
+        **_describe(record.latest, tenant),
         "description": record.description,
         "deployed_at": record.deployed_at,
         "published": {str(p.number): p.function.version for p in record.published.values()},
@@ -181,12 +234,17 @@ def describe_record(record: Record) -> dict[str, Any]:
     }
 
 
-def describe_member(member: Any) -> dict[str, Any]:
-    """An instance."""
+def describe_members(platform: Platform, tenant: str) -> list[dict[str, Any]]:
+    """The instances that a caller may see."""
+    members = platform.controller.members()
+    return [_describe_member(m, tenant) for m in members if reaches(tenant, m.pool.function.name)]
+
+
+def _describe_member(member: Member, tenant: str) -> dict[str, Any]:
     instance = member.instance
     return {
         "id": member.id,
-        "function": member.pool.function.name,
+        "function": shown(tenant, member.pool.function.name),
         "version": member.pool.function.version,
         "state": member.state.value,
         "start": ("restored" if instance.restored else "booted") if instance else None,

@@ -46,6 +46,13 @@ ROUTES: dict[tuple[str, str], tuple[str, Schema | None, list[str], int, str]] = 
         202,
         _JSON,
     ),
+    ("POST", "/v1/functions/{name}:event"): (
+        "Call a function some time soon with a CloudEvent, or a batch of them.",
+        _ANY,
+        ["qualifier"],
+        202,
+        _JSON,
+    ),
     ("POST", "/v1/functions/{name}:stream"): (
         "Call a generator function; a line for each item.",
         _ANY,
@@ -68,6 +75,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Schema | None, list[str], int, str]] = 
     ("DELETE", "/v1/schedules/{name}"): ("Remove a schedule.", None, [], 204, ""),
     ("GET", "/v1/instances"): ("The instances.", None, [], 200, _JSON),
     ("GET", "/v1/devices"): ("The devices and who holds them.", None, [], 200, _JSON),
+    ("GET", "/v1/leases"): ("Who holds which device, and who waits.", None, [], 200, _JSON),
     ("GET", "/v1/status"): ("All that a dashboard shows.", None, [], 200, _JSON),
     ("GET", "/v1/events"): ("What was decided, and why.", None, ["after", "wait"], 200, _JSON),
     ("GET", "/v1/usage"): ("What functions used.", None, ["since"], 200, _JSON),

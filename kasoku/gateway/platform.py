@@ -5,14 +5,15 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from kasoku.controller.controller import Controller, Served
 from kasoku.gateway.calls import Calls
 from kasoku.gateway.catalog import Catalog
-from kasoku.gateway.deploy import Code, Deployer
+from kasoku.gateway.deploy import Code, Deployer, Plan
+from kasoku.gateway.quotas import Quotas
 from kasoku.leases.table import LeaseTable
 from kasoku.node.agent import NodeAgent
 from kasoku.node.errors import FunctionFailed, PlatformError
@@ -22,9 +23,11 @@ from kasoku.registry.database import Database
 from kasoku.registry.model import FunctionVersion, Record, Resolved
 from kasoku.registry.secrets import KeyStore, SecretStore
 from kasoku.registry.store import MIGRATIONS, Registry
+from kasoku.registry.tenants import TenantStore
 from kasoku.telemetry.events import Events
 from kasoku.telemetry.metrics import Metrics
 from kasoku.telemetry.usage import Usage
+from kasoku.tenants.model import owner, qualify
 
 _log = logging.getLogger(__name__)
 FLUSH_SECONDS = 5.0
@@ -65,6 +68,8 @@ class Platform:
         self.metrics = Metrics()
         # A connection of its own: it is written in a worker thread, so that no invocation waits for the disk.
         self.usage = Usage(Database(node.site.home.state_db, MIGRATIONS))
+        self.quotas = Quotas(TenantStore(registry), lambda: self.keys.edition, self.usage.device_seconds)
+        controller.memory_limit = self.quotas.memory_mib
         self._flushing = asyncio.create_task(self._flush_usage())
         self._deployer = Deployer(layers, node.site.home)
         self.calls = Calls.start(node.site.home, self)
@@ -125,7 +130,20 @@ class Platform:
         return served
 
     async def _limited(self, function: FunctionVersion, limit: int | None, invocation: Invocation) -> Served:
-        """Within the reserved concurrency, if there is one."""
+        """Within the tenant's limits and the reserved concurrency, as far as there are any."""
+        if not function.tenant:
+            return await self._reserved(function, limit, invocation)
+        self.quotas.enter(function)
+        seconds = 0.0
+        try:
+            served = await self._reserved(function, limit, invocation)
+            if served.accelerator:
+                seconds = served.timings.get("duration_ms", 0.0) / 1000
+            return served
+        finally:
+            self.quotas.leave(function.tenant, seconds)
+
+    async def _reserved(self, function: FunctionVersion, limit: int | None, invocation: Invocation) -> Served:
         if limit is None:
             return await self.controller.invoke(function, invocation)
         running = self._running.get(function.name, 0)
@@ -160,7 +178,7 @@ class Platform:
         async with self._changing:
             plan = self._deployer.check(name, handler, options)
             self._check_accelerator(plan.options.accelerator)
-            self._check_secrets(plan.options.secrets)
+            self._check_secrets(plan)
             return self._replace(await self._deployer.build(plan, code), description)
 
     async def configure(self, name: str, handler: object, options: object, *, description: str | None = None) -> Record:
@@ -169,7 +187,7 @@ class Platform:
             previous = self.catalog.record(name).latest
             plan = self._deployer.check(name, handler, options)
             self._check_accelerator(plan.options.accelerator)
-            self._check_secrets(plan.options.secrets)
+            self._check_secrets(plan)
             return self._replace(await self._deployer.rebuild(plan, previous), description)
 
     async def check_code(self, name: str, code: Code) -> None:
@@ -228,9 +246,9 @@ class Platform:
                 "InvalidParameterValueException", f"no device matches accelerator={selector!r}; there is: {there}"
             )
 
-    def _check_secrets(self, names: Sequence[str]) -> None:
-        for name in names:
-            if self.secrets.get(name) is None:
+    def _check_secrets(self, plan: Plan) -> None:
+        for name in plan.options.secrets:
+            if self.secrets.get(qualify(owner(plan.name), name)) is None:
                 raise missing_secret(name)
 
 
@@ -240,11 +258,11 @@ def missing_secret(name: str) -> PlatformError:
     return PlatformError("InvalidParameterValueException", message)
 
 
-def secret_values(store: SecretStore, names: Sequence[str]) -> dict[str, str]:
+def secret_values(store: SecretStore, function: FunctionVersion) -> dict[str, str]:
     """The values for an instance's environment. Raises PlatformError."""
     found: dict[str, str] = {}
-    for name in names:
-        value = store.get(name)
+    for name in function.options.secrets:
+        value = store.get(qualify(function.tenant, name))
         if value is None:
             raise missing_secret(name)
         found[name] = value

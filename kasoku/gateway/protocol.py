@@ -38,7 +38,7 @@ class ShortWay:
         try:
             self._hosts.check(scope)
             if self._access.demanded:
-                scope["key_id"] = self._access.check(scope, payload)
+                scope["tenant"] = self._access.check(scope, payload)
         except PlatformError as error:
             return error_response(error, "")
         return await self._route.answer(scope, payload)

@@ -11,7 +11,7 @@ from kasoku.gateway.awslambda.request import invalid, read_object
 from kasoku.gateway.body import ClientGone, read_body
 from kasoku.gateway.calls import MAX_EVENT
 from kasoku.gateway.invoke import check_idempotency_key, check_payload
-from kasoku.gateway.names import parse_name
+from kasoku.gateway.names import parse_name, tenant_of
 from kasoku.gateway.platform import Platform, new_request_id
 from kasoku.node.errors import PlatformError
 from kasoku.queue.model import Call, CallState
@@ -20,6 +20,7 @@ from kasoku.queue.store import QueueStore
 from kasoku.queue.writer import StoreFailed
 from kasoku.sdk.errors import OptionError
 from kasoku.sdk.options import check_name
+from kasoku.tenants.model import qualify, reaches, shown
 
 MAX_WAIT_SECONDS = 60.0
 MAX_DELAY_SECONDS = 366 * 86400.0
@@ -49,7 +50,9 @@ class _Queue:
             payload = check_payload(await read_body(request.scope, request.receive, MAX_EVENT, "SpawnFunction"))
         except ClientGone:
             raise PlatformError("InvalidRequestContentException", "the client went away") from None
-        name, qualifier = parse_name(request.path_params["name"], request.query_params.get("qualifier"))
+        name, qualifier = parse_name(
+            request.path_params["name"], request.query_params.get("qualifier"), tenant_of(request)
+        )
         resolved = self._platform.catalog.resolve(name, qualifier)
         id = await self._platform.calls.accept(
             resolved,
@@ -63,10 +66,12 @@ class _Queue:
 
     async def get(self, request: Request) -> Response:
         id = request.path_params["id"]
-        call = await self._platform.calls.dispatcher.get(id, _seconds(request, "wait", MAX_WAIT_SECONDS))
+        wait_s, tenant = _seconds(request, "wait", MAX_WAIT_SECONDS), tenant_of(request)
+        await self._check(id, tenant)
+        call = await self._platform.calls.dispatcher.get(id, wait_s)
         if call is None:
             raise _no_call(id)
-        head = json.dumps(_describe(call)).encode()
+        head = json.dumps(_describe(call, tenant)).encode()
         if call.state is CallState.DONE:
             # The result is JSON text already (checked): it is put in as it came.
             head = head[:-1] + b', "result": ' + (call.result or b"null") + b"}"
@@ -74,8 +79,7 @@ class _Queue:
 
     async def cancel(self, request: Request) -> Response:
         id = request.path_params["id"]
-        if await self._platform.calls.dispatcher.get(id) is None:
-            raise _no_call(id)
+        await self._check(id, tenant_of(request))
         return JSONResponse({"cancelled": await self._platform.calls.dispatcher.cancel(id)})
 
     async def list(self, request: Request) -> Response:
@@ -87,33 +91,44 @@ class _Queue:
             limit = int(query.get("limit", "100"))
         except ValueError:
             raise invalid("limit must be a whole number") from None
-        limit = min(MAX_LISTED, max(0, limit))
-        calls = await self._platform.calls.writer.do(QueueStore.latest, query.get("function"), state, limit)
-        return JSONResponse([_describe(call) for call in calls])
+        limit, tenant, target = min(MAX_LISTED, max(0, limit)), tenant_of(request), query.get("function")
+        target = None if target is None else qualify(tenant, target)
+        calls = await self._platform.calls.writer.do(QueueStore.latest, tenant, target, state, limit)
+        return JSONResponse([_describe(call, tenant) for call in calls])
 
-    async def list_schedules(self, _: Request) -> Response:
-        return JSONResponse([_describe_schedule(s) for s in await self._platform.calls.scheduler.listed()])
+    async def _check(self, id: str, tenant: str) -> None:
+        """Raise PlatformError (404) unless there is such a call and the caller may see it."""
+        call = await self._platform.calls.dispatcher.get(id)
+        if call is None or not reaches(tenant, _function(call)):
+            raise _no_call(id)
+
+    async def list_schedules(self, request: Request) -> Response:
+        tenant = tenant_of(request)
+        listed = [s for s in await self._platform.calls.scheduler.listed() if reaches(tenant, s.name)]
+        return JSONResponse([_describe_schedule(s, tenant) for s in listed])
 
     async def put_schedule(self, request: Request) -> Response:
         members = await read_object(request, "PutSchedule")
-        target, qualifier = parse_name(members.required("function", str), members.take("qualifier", str))
+        target, qualifier = parse_name(
+            members.required("function", str), members.take("qualifier", str), tenant_of(request)
+        )
         expression = members.required("schedule", str)
         timezone = members.take("timezone", str, "UTC")
         payload = json.dumps(members.take("payload", object, {})).encode()
         members.done()
         self._platform.catalog.resolve(target, qualifier)
         try:
-            name = check_name(request.path_params["name"])
+            name = qualify(tenant_of(request), check_name(request.path_params["name"]))
             made = await self._platform.calls.scheduler.put(name, target, qualifier, expression, timezone, payload)
         except (OptionError, ScheduleError) as error:
             raise invalid(str(error)) from None
         except StoreFailed as error:
             raise PlatformError("ServiceException", str(error)) from None
-        return JSONResponse(_describe_schedule(made))
+        return JSONResponse(_describe_schedule(made, tenant_of(request)))
 
     async def remove_schedule(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if not await self._platform.calls.scheduler.remove(name):
+        if not await self._platform.calls.scheduler.remove(qualify(tenant_of(request), name)):
             raise PlatformError("ResourceNotFoundException", f"there is no schedule {name!r}")
         return Response(status_code=204)
 
@@ -128,10 +143,15 @@ def _seconds(request: Request, name: str, most: float) -> float:
     return value
 
 
-def _describe(call: Call) -> dict[str, Any]:
+def _function(call: Call) -> str:
+    """The whole name of the function that a call is of. A delivery's record is the operator's business."""
+    return "" if call.is_delivery else call.target
+
+
+def _describe(call: Call, tenant: str) -> dict[str, Any]:
     described: dict[str, Any] = {
         "id": call.id,
-        "function": call.target,
+        "function": call.target if call.is_delivery else shown(tenant, call.target),
         "qualifier": call.qualifier,
         "state": call.state,
         "attempts": call.attempts,
@@ -145,10 +165,10 @@ def _describe(call: Call) -> dict[str, Any]:
     return described
 
 
-def _describe_schedule(schedule: Schedule) -> dict[str, Any]:
+def _describe_schedule(schedule: Schedule, tenant: str) -> dict[str, Any]:
     return {
-        "name": schedule.name,
-        "function": schedule.target,
+        "name": shown(tenant, schedule.name),
+        "function": shown(tenant, schedule.target),
         "qualifier": schedule.qualifier,
         "schedule": schedule.expression,
         "timezone": schedule.timezone,

@@ -124,7 +124,13 @@ async def _run(
     host, port = listener.getsockname()[:2]
     address = ipaddress.ip_address(host)
     always = options.require_keys or not address.is_loopback
-    access = Access(platform.keys.secrets, always=always, region=options.region)
+    access = Access(
+        platform.keys.secrets,
+        lambda: platform.keys.edition,
+        admit=platform.quotas.request,
+        always=always,
+        region=options.region,
+    )
     app, way = make_app(platform, access, (*options.allow_hosts, host))
     config = uvicorn.Config(
         app,

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from kasoku.controller.controller import Served
 from kasoku.gateway.body import ClientGone, read_body
 from kasoku.gateway.invoke import check_payload, parse_client_context
-from kasoku.gateway.names import parse_name
+from kasoku.gateway.names import parse_name, tenant_of
 from kasoku.gateway.platform import Platform, new_request_id
 from kasoku.node.errors import Failure, FunctionFailed, PlatformError
 from kasoku.node.logs import LAMBDA_TAIL_BYTES
@@ -94,7 +94,7 @@ class _Streaming:
             body = await read_body(request.scope, request.receive, MAX_PAYLOAD, "InvokeWithResponseStream")
         except ClientGone:
             raise PlatformError("InvalidRequestContentException", "the client went away") from None
-        name = parse_name(request.path_params["name"], request.query_params.get(qualifier))
+        name = parse_name(request.path_params["name"], request.query_params.get(qualifier), tenant_of(request))
         return self._platform.catalog.resolve(*name), check_payload(body)
 
 

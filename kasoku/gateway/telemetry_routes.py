@@ -10,9 +10,12 @@ from starlette.routing import Route
 
 from kasoku.controller.pool import State
 from kasoku.gateway.awslambda.request import invalid
-from kasoku.gateway.native import describe_device, describe_member, describe_record
+from kasoku.gateway.names import tenant_of
+from kasoku.gateway.native import describe_device, describe_leases, describe_members, describe_record
 from kasoku.gateway.platform import Platform
+from kasoku.node.errors import PlatformError
 from kasoku.telemetry.metrics import CONTENT_TYPE, Gauge, exposition
+from kasoku.tenants.model import reaches, shown
 
 MAX_WAIT_SECONDS = 60.0
 
@@ -33,7 +36,9 @@ class _Telemetry:
         self._platform = platform
         self._started_at = time.time()
 
-    async def metrics(self, _: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
+        if tenant_of(request):
+            raise PlatformError("AccessDeniedException", "metrics of all tenants are for the operator's keys")
         counts = await self._platform.calls.counts()
         return Response(exposition(self._platform.metrics, self._gauges(counts)), media_type=CONTENT_TYPE)
 
@@ -68,20 +73,22 @@ class _Telemetry:
         after, wait_s = _number(request, "after", 0), _number(request, "wait", 0)
         if wait_s > MAX_WAIT_SECONDS:
             raise invalid(f"wait must be at most {MAX_WAIT_SECONDS:g} seconds")
-        return JSONResponse(await self._platform.controller.events.after(int(after), wait_s))
+        tenant, found = tenant_of(request), await self._platform.controller.events.after(int(after), wait_s)
+        return JSONResponse([_told(event, tenant) for event in found if _concerns(event, tenant)])
 
     async def usage(self, request: Request) -> Response:
         since = _number(request, "since", 0)
         price = self._platform.settings.device_hour_price
-        lines = await asyncio.to_thread(self._platform.usage.report, since, price)
-        return JSONResponse({"since": since, "device_hour_price": price, "lines": lines})
+        lines, tenant = await asyncio.to_thread(self._platform.usage.report, since, price), tenant_of(request)
+        own = [_told(line, tenant) for line in lines if _concerns(line, tenant)]
+        return JSONResponse({"since": since, "device_hour_price": price, "lines": own})
 
-    async def status(self, _: Request) -> Response:
-        platform = self._platform
+    async def status(self, request: Request) -> Response:
+        platform, tenant = self._platform, tenant_of(request)
         functions: list[dict[str, Any]] = []
-        for record in platform.catalog.records():
+        for record in platform.catalog.records(tenant):
             metrics = platform.metrics.functions.get(record.name)
-            described = describe_record(record)
+            described = describe_record(record, tenant)
             # Values of the environment are for the function alone.
             described["options"] = {k: v for k, v in described["options"].items() if k != "env"}
             if metrics:
@@ -98,14 +105,28 @@ class _Telemetry:
                 "now": time.time(),
                 "started_at": self._started_at,
                 "functions": functions,
-                "instances": [describe_member(m) for m in platform.controller.members()],
-                "devices": [describe_device(platform, device) for device in platform.node.listed],
+                "instances": describe_members(platform, tenant),
+                "devices": [describe_device(platform, device, tenant) for device in platform.node.listed],
+                "leases": describe_leases(platform, tenant),
                 "device_error": platform.node.device_error or None,
-                "waiting": {p.function.name: len(p.tickets) for p in platform.controller.pools.values() if p.tickets},
-                "calls": await platform.calls.counts(),
+                "waiting": {
+                    shown(tenant, p.function.name): len(p.tickets)
+                    for p in platform.controller.pools.values()
+                    if p.tickets and reaches(tenant, p.function.name)
+                },
+                "calls": await platform.calls.counts(tenant),
                 "memory_mib": platform.node.memory_mib,
             }
         )
+
+
+def _concerns(item: dict[str, Any], tenant: str) -> bool:
+    """Whether an event or a line of usage is a caller's business."""
+    return reaches(tenant, item.get("function", ""))
+
+
+def _told(item: dict[str, Any], tenant: str) -> dict[str, Any]:
+    return {**item, "function": shown(tenant, item["function"])} if "function" in item else item
 
 
 def _number(request: Request, name: str, default: float) -> float:

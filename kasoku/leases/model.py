@@ -42,6 +42,8 @@ class Lease:
     group: str = ""
     since: float = 0.0
     """When it was granted."""
+    priority: int = 0
+    """Of the request that it was granted to: a request of a higher one may take the device away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Request:
     """Higher goes first."""
     group: str = ""
     """Whose share of the devices this counts against: groups that used less go first, at equal priority."""
+    resumes: bool = False
+    """The owner had a device and was suspended: its session goes on when this is granted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class Granted:
 
     owner: str
     lease: Lease
+    resumes: bool = False
+    """Its suspended session goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,16 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Preempt:
+    """The holder works, and a request of higher priority waits: save its session and call `suspended`.
+
+    Where that cannot be done, call `kept`.
+    """
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
 class Reclaim:
     """The holder is idle and someone waits: its instance must end. The device is free when the holder releases it."""
 
@@ -97,7 +113,7 @@ class Expired:
     lease: Lease
 
 
-Decision = Granted | Waiting | Refused | Reclaim | Expired
+Decision = Granted | Waiting | Refused | Preempt | Reclaim | Expired
 
 
 class StaleLeaseError(Exception):

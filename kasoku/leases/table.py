@@ -14,6 +14,7 @@ from kasoku.leases.model import (
     Granted,
     Lease,
     NoSuchDeviceError,
+    Preempt,
     Reclaim,
     Refused,
     Request,
@@ -78,11 +79,52 @@ class LeaseTable:
             ]
         ahead = sum(1 for r in self.queue if self._compete(r.selector, selector) and r.priority >= priority)
         self.queue.append(request)
-        return [Waiting(owner, ahead), *self._reclaim(selector)]
+        return [Waiting(owner, ahead), *self._reclaim(selector), *self.preempt()]
 
     def cancel(self, owner: str) -> None:
         """Leave the line; nothing happens if `owner` is not in it."""
         self.queue = [r for r in self.queue if r.owner != owner]
+
+    def suspended(self, device_id: str, epoch: int, now: float, deadline: float) -> list[Decision]:
+        """A preempted holder has given the device up, and stands in line for it again.
+
+        `deadline`: until when it waits. Raises StaleLeaseError.
+        """
+        lease = self._held(device_id, epoch)
+        again = Request(
+            lease.owner,
+            lease.device.full_id,
+            lease.since,
+            deadline,
+            max(1.0, lease.deadline - now),
+            lease.priority,
+            lease.group,
+            resumes=True,
+        )
+        # In line before the device is free: whoever wanted it may have left meanwhile.
+        self.queue.append(again)
+        return self.release(device_id, epoch, now)
+
+    def kept(self, device_id: str, epoch: int) -> None:
+        """A preempted holder could not be suspended and goes on; it may be named again. Raises StaleLeaseError."""
+        self._held(device_id, epoch).reclaimed = False
+
+    def preempt(self) -> list[Decision]:
+        """Holders that must make room for requests of higher priority, each told once. Call it as time passes."""
+        found: list[Decision] = []
+        ordered = sorted(self.queue, key=lambda r: -r.priority)
+        for index, request in enumerate(ordered):
+            fitting = [v for v in self.leases.values() if v.device.matches(request.selector)]
+            before = sum(1 for r in ordered[:index] if self._compete(r.selector, request.selector))
+            if sum(1 for v in fitting if v.reclaimed) > before:
+                continue  # a device is on its way to this one
+            victims = [v for v in fitting if v.priority < request.priority and not v.reclaimed and not v.idle]
+            if victims:
+                # The one that has held its device for the shortest time has the least to lose.
+                lease = min(victims, key=lambda v: (v.priority, -v.since))
+                lease.reclaimed = True
+                found.append(Preempt(lease))
+        return found
 
     def renew(self, device_id: str, epoch: int, deadline: float, *, idle: bool) -> list[Decision]:
         """The holder starts or ends work and moves its deadline. One that is idle now may be told Reclaim.
@@ -138,14 +180,19 @@ class LeaseTable:
         """Whether `ask` would be granted at once."""
         return self._free(selector) is not None
 
+    def free(self, selector: str) -> int:
+        """How many devices `ask` would grant at once, one after the other."""
+        return sum(1 for d in self.devices.values() if d.id not in self.leases and d.matches(selector))
+
     def _free(self, selector: str) -> Device | None:
         return next((d for d in self.devices.values() if d.id not in self.leases and d.matches(selector)), None)
 
     def _grant(self, request: Request, device: Device, now: float) -> Granted:
-        lease = Lease(device, request.owner, self._epoch, now + request.term, group=request.group, since=now)
+        deadline, group = now + request.term, request.group
+        lease = Lease(device, request.owner, self._epoch, deadline, group=group, since=now, priority=request.priority)
         self._epoch += 1
         self.leases[device.id] = lease
-        return Granted(request.owner, lease)
+        return Granted(request.owner, lease, request.resumes)
 
     def _held(self, device_id: str, epoch: int) -> Lease:
         lease = self.leases.get(device_id)

@@ -87,6 +87,8 @@ class Broker:
         self._reader = reader
         self._heard = b""
         self._lost = False
+        self._asking = False
+        """An answer is awaited: whoever else looks at the socket must leave it there."""
         self.pid = child.pid
         self.exited = child.exited
 
@@ -145,6 +147,8 @@ class Broker:
 
         The broker says so before it tells the guest, so that no answer in which the guest complains overtakes it.
         """
+        if self._asking:
+            return self._lost
         try:
             told = self._control.recv(4096, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -198,6 +202,7 @@ class Broker:
         self, request: dict[str, object], wanted: str, patience_ms: float
     ) -> tuple[dict[str, Any], int | None]:
         loop = asyncio.get_running_loop()
+        self._asking = True
         try:
             await loop.sock_sendall(self._control, json.dumps(request).encode() + b"\n")
             told, file = await self._answer(patience_ms / 1000 + READY_SECONDS)
@@ -205,6 +210,8 @@ class Broker:
             raise PlatformError("ServiceException", f"the broker did not answer {request}") from None
         except OSError as error:
             raise PlatformError("ServiceException", f"the broker is gone: {error}") from None
+        finally:
+            self._asking = False
         if told.get(wanted) is not True:
             if file is not None:
                 os.close(file)

@@ -6,12 +6,16 @@ import msgspec
 
 
 class PlatformError(Exception):
-    """The platform refused or failed. `code` is Lambda's error name, from which the gateway takes the HTTP status."""
+    """The platform refused or failed. `code` is Lambda's error name, from which the gateway takes the HTTP status.
 
-    def __init__(self, code: str, message: str) -> None:
+    `retry_after_s`: when trying again may help, for what was refused for now.
+    """
+
+    def __init__(self, code: str, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.retry_after_s = retry_after_s
 
 
 class Failure(msgspec.Struct, frozen=True, rename="camel"):

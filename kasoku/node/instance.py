@@ -223,11 +223,11 @@ class Instance:
         """Variables that no snapshot holds: the function's own, which may be secrets, and this instance's device."""
         accelerator = {"KASOKU_ACCELERATOR": self.lease.device.full_id} if self.lease else {}
         options = self.function.options
-        return {**accelerator, **dict(options.env), **self._site.secrets(options.secrets)}
+        return {**accelerator, **dict(options.env), **self._site.secrets(self.function)}
 
     def _description(self) -> dict[str, Any]:
         return {
-            "name": self.function.name,
+            "name": self.function.local_name,
             "version": "$LATEST",
             "arn": self.function.arn,
             "memory_mib": self.function.options.memory,
@@ -358,6 +358,22 @@ class Instance:
         return FunctionFailed(
             Failure("Runtime.InvalidResponse", f"{prefix}the runner's channel cannot be used: {what}", (), request_id)
         )
+
+    async def suspend(self) -> None:
+        """Give the device up in the middle of an invocation, whose clock stops. The guest's next command waits.
+
+        Raises PlatformError where the commands that run do not come to rest soon; then nothing has changed.
+        """
+        assert self._broker
+        await self._broker.suspend()
+        self._deadline.hold()
+
+    async def resume(self, lease: Lease) -> None:
+        """Go on, on a device of the same kind. Raises PlatformError."""
+        assert self._broker
+        await self._broker.resume(lease)
+        self.lease = lease
+        self._deadline.go_on()
 
     async def stop(self, reason: str) -> None:
         """End it, whatever it does, and wait until nothing of it is left. Any number of callers."""

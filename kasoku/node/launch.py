@@ -71,7 +71,7 @@ def environment(function: FunctionVersion, python: str) -> dict[str, str]:
     """Variables that say what the function is: no secrets, the same in all of its instances. `python` is a version."""
     return {
         "AWS_EXECUTION_ENV": f"Kasoku_python{'.'.join(python.split('.')[:2])}",
-        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_NAME": function.local_name,
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.options.memory),
         "_HANDLER": function.handler,

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from kasoku.queue.model import Attempt, Call, CallState, Finish, Policy, Retry, judge, record
 from kasoku.queue.store import QueueStore
 from kasoku.queue.writer import GroupWriter, StoreFailed
+from kasoku.tenants.model import local, owner, qualify
 
 _log = logging.getLogger(__name__)
 SHARE = 4
@@ -207,6 +208,9 @@ class Dispatcher:
         at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         told = record(call, attempt, condition, self._arn(call.target, call.qualifier), at)
         target, qualifier = split_destination(destination)
+        if "://" not in target:
+            # A function says the name as its tenant does.
+            target = qualify(owner(call.target), local(target))
         return [new_call(target, qualifier, told, Policy(), now)]
 
     def _tell(self, id: str) -> None:

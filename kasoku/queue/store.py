@@ -7,6 +7,7 @@ from typing import Any
 
 from kasoku.queue.model import Call, CallState
 from kasoku.registry.database import Database
+from kasoku.tenants.model import SEPARATOR
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _COLUMNS = ", ".join(field.name for field in fields(Call))
@@ -80,18 +81,21 @@ class QueueStore:
         row = self.db.execute(f"SELECT {_COLUMNS} FROM calls WHERE id = ?", (id,)).fetchone()
         return _call(row) if row else None
 
-    def latest(self, target: str | None, state: str | None, limit: int) -> list[Call]:
-        """The latest calls first."""
+    def latest(self, tenant: str, target: str | None, state: str | None, limit: int) -> list[Call]:
+        """The latest calls first; a tenant's own, if one is named."""
         rows = self.db.execute(
             f"SELECT {_COLUMNS} FROM calls WHERE target = coalesce(?, target) AND state = coalesce(?, state) "
-            "ORDER BY seq DESC LIMIT ?",
-            (target, state, limit),
+            "AND target GLOB ? ORDER BY seq DESC LIMIT ?",
+            (target, state, _glob(tenant), limit),
         )
         return [_call(row) for row in rows.fetchall()]
 
-    def counts(self) -> dict[str, int]:
-        """How many calls there are in each state that is not final."""
-        rows = self.db.execute("SELECT state, count(*) FROM calls WHERE finished_at IS NULL GROUP BY state")
+    def counts(self, tenant: str) -> dict[str, int]:
+        """How many calls there are in each state that is not final; a tenant's own, if one is named."""
+        rows = self.db.execute(
+            "SELECT state, count(*) FROM calls WHERE finished_at IS NULL AND target GLOB ? GROUP BY state",
+            (_glob(tenant),),
+        )
         return {str(state): int(count) for state, count in rows.fetchall()}
 
     def forget(self, before: float) -> int:
@@ -121,6 +125,11 @@ class QueueStore:
     def close(self) -> None:
         """Close the file."""
         self.db.close()
+
+
+def _glob(tenant: str) -> str:
+    """Targets of a tenant; a tenant's name has no character that means something here."""
+    return f"{tenant}{SEPARATOR}*" if tenant else "*"
 
 
 def _call(row: Sequence[Any]) -> Call:

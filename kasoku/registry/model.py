@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from kasoku.sdk.options import FunctionOptions
+from kasoku.tenants.model import local, owner
 
 LATEST = "$LATEST"
 ARN = "arn:aws:lambda:local:000000000000:function:"
@@ -40,10 +41,20 @@ class FunctionVersion:
         content = [self.name, self.handler, self.options.to_json(), *program]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    @property
+    @cached_property
+    def tenant(self) -> str:
+        """Whose it is."""
+        return owner(self.name)
+
+    @cached_property
+    def local_name(self) -> str:
+        """What its tenant calls it."""
+        return local(self.name)
+
+    @cached_property
     def arn(self) -> str:
         """The name by which Lambda's clients know the function."""
-        return ARN + self.name
+        return ARN + self.local_name
 
 
 @dataclass(frozen=True, slots=True)

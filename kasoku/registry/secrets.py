@@ -18,6 +18,8 @@ class AccessKey:
     id: str
     name: str
     created_at: float
+    tenant: str
+    """Empty: the operator's."""
 
 
 class SecretStore:
@@ -51,27 +53,37 @@ class KeyStore:
     def __init__(self, registry: Registry) -> None:
         self._db, self._sealer = registry.db, registry.sealer
 
-    def create(self, name: str) -> tuple[str, str]:
+    def create(self, name: str, tenant: str = "") -> tuple[str, str]:
         """A new key: its id and its secret, which is shown this once."""
         id = ID_PREFIX + "".join(secrets.choice(_ID_LETTERS) for _ in range(14))
         secret = secrets.token_urlsafe(30)
-        row = (id, name, self._sealer.seal(secret.encode(), _key(id)), time.time())
-        self._db.execute("INSERT INTO access_keys VALUES (?, ?, ?, ?)", row)
+        row = (id, name, self._sealer.seal(secret.encode(), _key(id)), time.time(), tenant)
+        self._db.execute("INSERT INTO access_keys (id, name, sealed, created_at, tenant) VALUES (?, ?, ?, ?, ?)", row)
         return id, secret
+
+    def has_tenant(self, name: str) -> bool:
+        """Whether there is a tenant of that name."""
+        return bool(self._db.execute("SELECT count(*) FROM tenants WHERE name = ?", (name,)).fetchone()[0])
 
     def list(self) -> list[AccessKey]:
         """All keys, oldest first."""
-        rows = self._db.execute("SELECT id, name, created_at FROM access_keys ORDER BY created_at")
+        rows = self._db.execute("SELECT id, name, created_at, tenant FROM access_keys ORDER BY created_at")
         return [AccessKey(*row) for row in rows]
 
     def remove(self, id: str) -> bool:
         """From now on the key opens nothing; False if there is none."""
         return self._db.execute("DELETE FROM access_keys WHERE id = ?", (id,)).rowcount > 0
 
-    def secrets(self) -> dict[str, str]:
-        """The secrets of all keys by id."""
-        rows = self._db.execute("SELECT id, sealed FROM access_keys").fetchall()
-        return {id: self._sealer.open(sealed, _key(id)).decode() for id, sealed in rows}
+    @property
+    def edition(self) -> int:
+        """Changes when another connection, such as `kasoku keys`, has written to the database. Costs 4 us."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def secrets(self) -> dict[str, tuple[str, str]]:
+        """Secret and tenant of all keys by id."""
+        rows = self._db.execute("SELECT id, sealed, tenant FROM access_keys").fetchall()
+        return {id: (self._sealer.open(sealed, _key(id)).decode(), tenant) for id, sealed, tenant in rows}
 
 
 def _secret(name: str) -> str:

@@ -57,6 +57,13 @@ class Usage:
             used.device_ms += duration
             used.lease_wait_ms += timings.get("lease_ms", 0.0)
 
+    def device_seconds(self, since: float) -> dict[str, float]:
+        """Seconds for which invocations of each function held devices since a time, a whole hour."""
+        rows = self._db.execute(
+            "SELECT function, sum(device_ms) FROM usage WHERE hour >= ? GROUP BY function", (int(since) // _HOUR,)
+        )
+        return {str(function): float(total) / 1000 for function, total in rows.fetchall()}
+
     def flush(self) -> None:
         """Write what has come together."""
         sums, self._sums = self._sums, {}

@@ -1,6 +1,6 @@
 """Balancer, scheduler and autoscaler: small tables of situations and what is decided."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -73,15 +73,24 @@ def test_scale_keeps_a_minimum_and_a_buffer(
     idle=st.lists(st.floats(0, 100), max_size=20),
     bounds=st.tuples(st.integers(0, 10), st.integers(1, 30), st.integers(0, 10)),
     retired=st.booleans(),
+    times=st.tuples(st.none() | st.floats(0, 10), st.none() | st.floats(0, 10), st.floats(0, 10)),
+    limits=st.tuples(st.none() | st.integers(0, 10), st.none() | st.integers(0, 10), st.floats(0, 200)),
 )
 def test_scale_stays_within_its_bounds(
-    waiting: int, starting: int, busy: int, idle: list[float], bounds: tuple[int, int, int], retired: bool
+    waiting: int,
+    starting: int,
+    busy: int,
+    idle: list[float],
+    bounds: tuple[int, int, int],
+    retired: bool,
+    times: tuple[float | None, float | None, float],
+    limits: tuple[int | None, int | None, float],
 ) -> None:
     least, most, buffer = bounds
     least = min(least, most)
     alive = starting + busy + len(idle)
     named = [(str(i), since) for i, since in enumerate(idle)]
-    view = PoolView(waiting, starting, alive, named, most, 60, retired, least, buffer)
+    view = PoolView(waiting, starting, alive, named, most, 60, retired, least, buffer, *times, *limits)
     decided = scale(view, now=100)
     assert 0 <= decided.start <= max(0, most - alive)
     assert not (decided.start and decided.end)
@@ -90,6 +99,39 @@ def test_scale_stays_within_its_bounds(
     if not retired:
         assert alive - len(decided.end) >= min(least, alive)
     assert str(waiting) in decided.reason
+    devices, room, _ = limits
+    if devices is not None:
+        assert decided.start <= max(devices, 0 if alive else 1), "no instance whose lease cannot be granted"
+    if room is not None:
+        assert decided.start <= max(room, 1)
+    if waiting and not alive and not retired:
+        assert decided.start >= 1, "whoever waits gets an instance some day"
+
+
+def test_a_queue_that_is_empty_sooner_than_a_start_starts_nothing() -> None:
+    quick = PoolView(3, 0, 4, [], 20, 60, service_s=0.001, start_s=0.01)
+    decided = scale(quick, now=100)
+    assert decided.start == 0 and "sooner than a start" in decided.reason
+    assert scale(replace(quick, service_s=0.1), now=100).start == 3, "they are slow"
+    assert scale(replace(quick, oldest_wait_s=0.02), now=100).start == 3, "somebody has waited for too long already"
+    burst = scale(replace(quick, waiting=9), now=100)
+    assert burst.start == 9 and "burst" in burst.reason and burst.panic_until == 106
+
+
+def test_after_a_burst_nothing_is_ended_for_a_while() -> None:
+    view = PoolView(0, 0, 2, [("a", 0.0), ("b", 0.0)], 20, 5, panic_until=104)
+    assert scale(view, now=103).end == ()
+    assert scale(view, now=105).end == ("a", "b")
+    assert scale(replace(view, idle_timeout=0.1, waiting=9), now=100).panic_until == pytest.approx(100.2)
+
+
+def test_what_limits_is_said() -> None:
+    view = PoolView(9, 0, 0, [], 20, 60, devices_free=2)
+    assert scale(view, now=0).start == 2 and "2 devices are free" in scale(view, now=0).reason
+    assert scale(replace(view, devices_free=0), now=0).start == 1, "it stands in line"
+    assert scale(replace(view, devices_free=0, alive=1), now=0).start == 0, "its own is free sooner"
+    small = replace(view, devices_free=None, room=4)
+    assert scale(small, now=0).start == 4 and "memory for 4 more" in scale(small, now=0).reason
 
 
 def test_a_retired_pool_keeps_nothing() -> None:

@@ -10,6 +10,7 @@ from kasoku.leases.model import (
     Granted,
     Lease,
     NoSuchDeviceError,
+    Preempt,
     Reclaim,
     Refused,
     StaleLeaseError,
@@ -55,7 +56,8 @@ def test_priority_goes_first_then_who_used_least_then_who_came_first() -> None:
     holder = granted(line("busy-1", 0, group="busy"))
     assert line("busy-2", 1, group="busy") == [Waiting("busy-2", 0)]
     assert line("new-1", 2, group="new") == [Waiting("new-1", 1)]
-    assert line("urgent", 3, priority=5, group="busy") == [Waiting("urgent", 0)], "nobody of its rank is before it"
+    told = line("urgent", 3, priority=5, group="busy")
+    assert told == [Waiting("urgent", 0), Preempt(holder)], "nobody of its rank is before it"
     assert table.goes_before("intel:0", priority=0, asked_at=0.5, now=4)
     assert not table.goes_before("intel:0", priority=6, asked_at=9, now=4)
     order = []
@@ -135,9 +137,46 @@ def test_what_does_not_exist_is_refused_with_what_does() -> None:
         LeaseTable([]).check("opencl")
 
 
+def urgent(table: LeaseTable, owner: str, priority: int, now: float, selector: str = "opencl") -> list[object]:
+    return list(table.ask(owner, selector, now, wait=True, deadline=now + 100, term=30, priority=priority))
+
+
+def test_a_busy_holder_of_lower_priority_is_preempted_and_comes_back() -> None:
+    table = LeaseTable([CPU])
+    lease = granted(urgent(table, "low", 1, 0))
+    assert urgent(table, "equal", 1, 1) == [Waiting("equal", 0)], "equals take turns"
+    assert urgent(table, "high", 5, 2) == [Waiting("high", 0), Preempt(lease)]
+    assert table.preempt() == [], "told once"
+    table.kept("intel:0", lease.epoch)
+    assert table.preempt() == [Preempt(lease)], "its commands did not come to rest: asked again"
+    high = granted(list(table.suspended("intel:0", lease.epoch, 3, deadline=500)))
+    assert high.owner == "high" and high.epoch > lease.epoch
+    with pytest.raises(StaleLeaseError):
+        table.renew("intel:0", lease.epoch, 9, idle=False)
+    (decision,) = table.release("intel:0", high.epoch, 4)
+    assert isinstance(decision, Granted) and decision.owner == "low" and decision.resumes
+    assert decision.lease.deadline == 4 + 27, "what was left of its time"
+
+
+def test_preemption_takes_from_the_least_and_only_what_is_needed() -> None:
+    table = LeaseTable([CPU, GPU])
+    first, second = granted(urgent(table, "a", 2, 0)), granted(urgent(table, "b", 1, 1))
+    assert urgent(table, "c", 3, 2)[1:] == [Preempt(second)]
+    assert urgent(table, "d", 3, 3)[1:] == [Preempt(first)]
+    assert urgent(table, "e", 3, 4)[1:] == []
+    table.cancel("c")
+    table.cancel("d")
+    table.cancel("e")
+    back = granted(list(table.suspended(second.device.id, second.epoch, 5, deadline=500)))
+    assert back.owner == "b", "nobody wants it any more: it goes on at once"
+
+
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["ask", "release", "idle", "busy", "cancel", "expire"]), st.integers(0, 5)),
+        st.tuples(
+            st.sampled_from(["ask", "release", "idle", "busy", "cancel", "expire", "suspend", "keep"]),
+            st.integers(0, 5),
+        ),
         max_size=60,
     )
 )
@@ -148,11 +187,15 @@ def test_any_sequence_keeps_the_invariants(steps: list[tuple[str, int]]) -> None
         owner = f"o{number}"
         mine = [lease for lease in table.leases.values() if lease.owner == owner]
         if step == "ask" and not mine and all(r.owner != owner for r in table.queue):
-            ask(table, owner, ("opencl", "opencl:cpu", "opencl:gpu")[number % 3], now)
+            urgent(table, owner, number, now, ("opencl", "opencl:cpu", "opencl:gpu")[number % 3])
         elif step == "release" and mine:
             table.release(mine[0].device.id, mine[0].epoch, now)
         elif step in ("idle", "busy") and mine:
             table.renew(mine[0].device.id, mine[0].epoch, now + 30, idle=step == "idle")
+        elif step == "suspend" and mine and mine[0].reclaimed and not mine[0].idle:
+            table.suspended(mine[0].device.id, mine[0].epoch, now, now + 50)
+        elif step == "keep" and mine:
+            table.kept(mine[0].device.id, mine[0].epoch)
         elif step == "cancel":
             table.cancel(owner)
         elif step == "expire":
@@ -162,6 +205,12 @@ def test_any_sequence_keeps_the_invariants(steps: list[tuple[str, int]]) -> None
         assert all(lease.device.id == id for id, lease in table.leases.items())
         assert max([last_epoch, *epochs]) >= last_epoch
         last_epoch = max([last_epoch, *epochs])
+        for told in table.preempt():
+            assert isinstance(told, Preempt)
+            wanted = [r for r in table.queue if told.lease.device.matches(r.selector)]
+            assert any(r.priority > told.lease.priority for r in wanted), "only a higher priority takes a device away"
+        owners = [r.owner for r in table.queue] + [lease.owner for lease in table.leases.values()]
+        assert len(set(owners)) == len(owners), "nobody holds one and waits"
         for request in table.queue:
             held = [d for d in table.devices.values() if d.matches(request.selector)]
             assert all(d.id in table.leases for d in held), "nobody waits while a device is free"

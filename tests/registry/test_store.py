@@ -117,7 +117,7 @@ def test_environments_and_secrets_are_not_readable_on_the_disk(tmp_path: Path) -
     again = Registry(tmp_path / "state.db")
     assert latest(again, "f").options.env == (("K", "needle-in-env"),)
     assert SecretStore(again).get("PASSWORD") == "needle-in-secret"
-    assert KeyStore(again).secrets() == {id: secret}
+    assert KeyStore(again).secrets() == {id: (secret, "")}
     again.db.execute("UPDATE secrets SET name = 'OTHER'")
     with pytest.raises(SealError, match="secret OTHER"):
         SecretStore(again).get("OTHER")

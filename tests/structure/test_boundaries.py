@@ -38,7 +38,7 @@ UNSAFE = {
     "host/backends/": "the C ABI of a vendor's library",
 }
 #: Packages that decide: the view, the time and chance are arguments.
-PURE = ("balancer", "scheduler", "autoscaler", "leases")
+PURE = ("balancer", "scheduler", "autoscaler", "leases", "tenants")
 PURE_IMPORTS = {"bisect", "collections", "dataclasses", "enum", "functools", "heapq", "itertools", "math", "typing"}
 
 

@@ -10,10 +10,11 @@ from kasoku.gateway.awslambda import shapes
 from kasoku.gateway.awslambda.request import IGNORED, Members, invalid, page, read_object
 from kasoku.gateway.catalog import not_found
 from kasoku.gateway.deploy import Code
-from kasoku.gateway.names import parse_name
+from kasoku.gateway.names import parse_name, tenant_of
 from kasoku.gateway.platform import Platform
 from kasoku.node.errors import PlatformError
 from kasoku.registry.model import LATEST, Record
+from kasoku.tenants.model import local
 
 BASE = "/2015-03-31/functions"
 MAX_DESCRIPTION = 256
@@ -41,11 +42,11 @@ class _Functions:
 
     async def create(self, request: Request) -> Response:
         members = await read_object(request, "CreateFunction")
-        name, qualifier = parse_name(members.required("FunctionName", str), None)
+        name, qualifier = parse_name(members.required("FunctionName", str), None, tenant_of(request))
         if qualifier != LATEST:
             raise invalid("FunctionName must be without a version")
         if self._platform.catalog.find(name):
-            raise PlatformError("ResourceConflictException", f"Function already exist: {name}")
+            raise PlatformError("ResourceConflictException", f"Function already exist: {local(name)}")
         code = _code(members.object("Code"))
         options = shapes.parse_configuration(members, None)
         handler, description = members.required("Handler", str), _description(members)
@@ -57,7 +58,10 @@ class _Functions:
     async def list(self, request: Request) -> Response:
         listed: list[dict[str, Any]] = []
         everything = request.query_params.get("FunctionVersion") == "ALL"
-        for record in self._platform.catalog.records():
+        tenant = tenant_of(request)
+        for record in self._platform.catalog.records(tenant):
+            if record.latest.tenant != tenant:
+                continue  # Lambda's clients know no tenants: for the operator, equal names would stand side by side
             listed.append(shapes.latest(record))
             if everything:
                 listed += [shapes.numbered(record, number) for number in record.published]
@@ -99,7 +103,9 @@ class _Functions:
         return JSONResponse(self._published(record, publish))
 
     async def delete(self, request: Request) -> Response:
-        name, qualifier = parse_name(request.path_params["name"], request.query_params.get("Qualifier"))
+        name, qualifier = parse_name(
+            request.path_params["name"], request.query_params.get("Qualifier"), tenant_of(request)
+        )
         record = self._platform.catalog.record(name)
         if qualifier == LATEST:
             if request.query_params.get("Qualifier"):
@@ -124,7 +130,7 @@ class _Functions:
         return shapes.numbered(changed, number)
 
     def _latest(self, request: Request, members: Members) -> Record:
-        name, qualifier = parse_name(request.path_params["name"], None)
+        name, qualifier = parse_name(request.path_params["name"], None, tenant_of(request))
         if qualifier != LATEST:
             raise invalid("only $LATEST can be updated")
         record = self._platform.catalog.record(name)
@@ -134,7 +140,9 @@ class _Functions:
         return record
 
     def _described(self, request: Request) -> tuple[Record, dict[str, Any]]:
-        name, qualifier = parse_name(request.path_params["name"], request.query_params.get("Qualifier"))
+        name, qualifier = parse_name(
+            request.path_params["name"], request.query_params.get("Qualifier"), tenant_of(request)
+        )
         record = self._platform.catalog.record(name)
         label = record.aliases[qualifier].target if qualifier in record.aliases else qualifier
         if label == LATEST:

@@ -8,10 +8,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kasoku.gateway.awslambda.request import Members, invalid, page, read_object
-from kasoku.gateway.names import parse_name
+from kasoku.gateway.names import parse_name, tenant_of
 from kasoku.gateway.platform import Platform
 from kasoku.node.errors import PlatformError
 from kasoku.registry.model import LATEST, Record
+from kasoku.tenants.model import local
 
 MAX_CONCURRENCY = 100_000
 MAX_RETRIES = 2
@@ -87,13 +88,14 @@ class _Limits:
     async def _write(self, request: Request, before: dict[str, Any]) -> Response:
         members = await read_object(request, "PutFunctionEventInvokeConfig")
         record, qualifier = self._record(request)
-        config = {**before, **self._parse(members)}
+        config = {**before, **self._parse(members, record.latest.tenant)}
         self._platform.registry.set_event_invoke(record.name, qualifier, config)
         changed = self._platform.changed(record.name)
         assert changed
         return JSONResponse(_shape(changed, qualifier, config, time.time()))
 
-    def _parse(self, members: Members) -> dict[str, Any]:
+    def _parse(self, members: Members, tenant: str) -> dict[str, Any]:
+        """`tenant`: whose function it is, and with that whose the destinations are."""
         given: dict[str, Any] = {
             "MaximumRetryAttempts": members.number("MaximumRetryAttempts", 0, MAX_RETRIES),
             "MaximumEventAgeInSeconds": members.number("MaximumEventAgeInSeconds", *AGE_SECONDS),
@@ -103,21 +105,23 @@ class _Limits:
             for when in ("OnSuccess", "OnFailure"):
                 if (member := destinations.object(when)) is not None:
                     if target := member.take("Destination", str):
-                        found[when] = {"Destination": self._destination(target)}
+                        found[when] = {"Destination": self._destination(target, tenant)}
                     member.done()
             destinations.done()
             given["DestinationConfig"] = found
         members.done()
         return {key: value for key, value in given.items() if value is not None}
 
-    def _destination(self, target: str) -> str:
+    def _destination(self, target: str, tenant: str) -> str:
         if target.startswith(("http://", "https://")):
             return target
-        self._platform.catalog.resolve(*parse_name(target, None))
+        self._platform.catalog.resolve(*parse_name(local(target), None, tenant))
         return target
 
     def _record(self, request: Request) -> tuple[Record, str]:
-        name, qualifier = parse_name(request.path_params["name"], request.query_params.get("Qualifier"))
+        name, qualifier = parse_name(
+            request.path_params["name"], request.query_params.get("Qualifier"), tenant_of(request)
+        )
         self._platform.catalog.resolve(name, qualifier)
         return self._platform.catalog.record(name), qualifier
 

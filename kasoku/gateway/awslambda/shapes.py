@@ -87,7 +87,7 @@ def configuration(record: Record, function: FunctionVersion, label: str, at: flo
     """FunctionConfiguration."""
     options = function.options
     shape: dict[str, Any] = {
-        "FunctionName": record.name,
+        "FunctionName": record.latest.local_name,
         "FunctionArn": record.latest.arn if label == LATEST else f"{record.latest.arn}:{label}",
         "Runtime": RUNTIME,
         "Role": ROLE,

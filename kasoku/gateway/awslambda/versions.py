@@ -11,7 +11,7 @@ from kasoku.gateway.awslambda import shapes
 from kasoku.gateway.awslambda.functions import BASE, stale_revision
 from kasoku.gateway.awslambda.request import Members, invalid, page, read_object
 from kasoku.gateway.catalog import not_found
-from kasoku.gateway.names import parse_name
+from kasoku.gateway.names import parse_name, tenant_of
 from kasoku.gateway.platform import Platform
 from kasoku.node.errors import PlatformError
 from kasoku.registry.model import LATEST, Alias, Record
@@ -112,7 +112,7 @@ class _Versions:
         return shapes.alias_shape(changed, changed.aliases[name])
 
     def _record(self, request: Request) -> Record:
-        return self._platform.catalog.record(parse_name(request.path_params["name"], None)[0])
+        return self._platform.catalog.record(parse_name(request.path_params["name"], None, tenant_of(request))[0])
 
     def _changed(self, name: str) -> Record:
         record = self._platform.changed(name)

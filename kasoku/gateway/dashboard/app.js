@@ -3,7 +3,7 @@
 
 const LOOK_MS = 1000, SAMPLES = 60, LOG_BYTES = 65536, EVENTS = 200;
 const byId = (id) => document.getElementById(id);
-const rates = new Map(), totals = new Map(), held = new Map();
+const rates = new Map(), totals = new Map(), held = new Map(), spans = new Map();
 let key = sessionStorage.getItem("kasoku-key"), selected = null, logPosition = null, lastEvent = 0, lastLook = 0;
 
 async function ask(path, options = {}) {
@@ -115,6 +115,38 @@ function show(status) {
   fill("device-rows", status.devices.map((d) =>
     row([`opencl:${d.id}`, d.name, d.held_by, d.waiting,
       bars(remember(held, d.id, d.held_by ? 1 : 0), d.held_by ? "leased now" : "free now")])), 5, status.device_error ?? "None.");
+  showLeases(status.leases, status.devices);
+}
+
+// Who held each device in each of the last looks: equal neighbours become one bar with its holder's name.
+function showLeases(leases, devices) {
+  fill("lease-rows", [
+    ...leases.holders.map((h) => row([h.device, h.function, h.instance, h.idle ? "held, idle" : "held", h.priority, h.held_s])),
+    ...leases.waiters.map((w) => row([w.wants, w.function, w.instance, w.suspended ? "suspended" : "waits", w.priority, w.waits_s])),
+  ], 6, "Nobody holds a device or waits for one.");
+  const holders = new Map(leases.holders.map((h) => [h.device, h.function]));
+  byId("lease-timeline").replaceChildren(...devices.map((d) => {
+    const id = `opencl:${d.id}`, values = remember(spans, id, holders.get(id) ?? null), spanned = [];
+    values.forEach((holder, i) => {
+      const last = spanned[spanned.length - 1];
+      if (last && last.holder === holder) last.end = i + 1;
+      else spanned.push({ holder, start: i, end: i + 1 });
+    });
+    const told = spanned.filter((s) => s.holder).map((s) => `${s.holder} for ${s.end - s.start} s`).join(", ");
+    const made = svg(`${id}: ${told || "free"}`), start = SAMPLES - values.length;
+    for (const span of spanned.filter((s) => s.holder)) {
+      const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+      const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
+      title.textContent = span.holder;
+      const place = { x: start + span.start + 0.1, y: 1, width: span.end - span.start - 0.2, height: 8 };
+      for (const [name, number] of Object.entries(place)) rect.setAttribute(name, number);
+      rect.append(title);
+      made.append(rect);
+    }
+    const device = element("div", id, "span");
+    device.append(made, element("small", told || "free"));
+    return device;
+  }));
 }
 
 async function follow() {

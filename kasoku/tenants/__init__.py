@@ -1,0 +1,1 @@
+"""Tenants: what is whose, and how much of it one may have. Pure."""
