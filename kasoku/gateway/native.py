@@ -88,7 +88,9 @@ class _Api:
         resolved = self._resolve(request)
         request_id = new_request_id()
         try:
-            served = await self._platform.invoke(resolved, request_id, payload, frames=frames)
+            served = await self._platform.invoke(
+                resolved, request_id, payload, frames=frames, traceparent=request.headers.get("traceparent")
+            )
         except FunctionFailed as error:
             log = error.log.decode(errors="backslashreplace")
             return JSONResponse({"request_id": request_id, "error": error.failure.to_json(), "log": log})
