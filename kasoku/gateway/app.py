@@ -24,6 +24,7 @@ from kasoku.gateway.hosts import HostCheck
 from kasoku.gateway.invoke import InvokeRoute
 from kasoku.gateway.platform import Platform
 from kasoku.gateway.protocol import ShortWay
+from kasoku.gateway.spawn import SpawnRoute
 from kasoku.node.errors import PlatformError
 
 PARTS = (
@@ -51,4 +52,4 @@ def make_app(platform: Platform, access: Access, hosts: Iterable[str] = ()) -> t
     others = Starlette(routes=all_routes(platform), exception_handlers={PlatformError: on_platform_error})
     invoke = InvokeRoute(others, platform)
     checked = HostCheck(Guard(invoke, access), hosts)
-    return checked, ShortWay(checked, access, invoke)
+    return checked, ShortWay(checked, access, invoke, SpawnRoute(platform))

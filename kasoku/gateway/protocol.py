@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP protocol with a short way for Invoke, every call's path.
+"""Uvicorn's HTTP protocol with a short way for Invoke and spawn, every call's path.
 
 ASGI costs a request two writes, three wrappers and their messages. An Invoke whose body is there already (all but very
 large ones are, when their head is parsed) is answered by one coroutine and one write; anything unusual about it (a body
@@ -6,18 +6,18 @@ that comes in pieces, `Expect`, HTTP/1.0) takes the way of all others. What is c
 """
 
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
-from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from kasoku.gateway.access import Access
+from kasoku.gateway.calls import MAX_EVENT
 from kasoku.gateway.errors import error_response
 from kasoku.gateway.hosts import HostCheck
 from kasoku.gateway.invoke import InvokeRoute, Response, is_invoke
+from kasoku.gateway.spawn import SpawnRoute, is_spawn
 from kasoku.node.deadline import Deadline
 from kasoku.node.errors import PlatformError
-from kasoku.node.runner import MAX_PAYLOAD
 
 HEAD_SECONDS = 10.0
 """From a request's first byte (or the connection) to the end of its head."""
@@ -28,10 +28,15 @@ _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
 class ShortWay:
     """What the protocol needs to answer an Invoke by itself."""
 
-    def __init__(self, hosts: HostCheck, access: Access, route: InvokeRoute) -> None:
+    def __init__(self, hosts: HostCheck, access: Access, invoke: InvokeRoute, spawn: SpawnRoute) -> None:
         self._hosts = hosts
         self._access = access
-        self._route = route
+        self._invoke = invoke
+        self._spawn = spawn
+
+    def takes(self, scope: Any) -> bool:
+        """Whether a request is one of those that have a short way."""
+        return is_invoke(scope) or is_spawn(scope)
 
     async def answer(self, scope: Any, payload: bytes) -> Response:
         """As the ASGI application answers."""
@@ -41,7 +46,9 @@ class ShortWay:
                 scope["tenant"] = self._access.check(scope, payload)
         except PlatformError as error:
             return error_response(error, "")
-        return await self._route.answer(scope, payload)
+        if is_spawn(scope):
+            return await self._spawn.answer(scope, payload)
+        return await self._invoke.answer(scope, payload)
 
 
 def make_protocol(way: ShortWay) -> type[HttpToolsProtocol]:
@@ -80,7 +87,7 @@ def make_protocol(way: ShortWay) -> type[HttpToolsProtocol]:
 
         def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
             # Called when the head is complete. A body in the same piece of data is parsed before the task runs.
-            if not (is_invoke(cast(Scope, cycle.scope)) and cycle.keep_alive) or cycle.waiting_for_100_continue:
+            if not (way.takes(cycle.scope) and cycle.keep_alive) or cycle.waiting_for_100_continue:
                 super()._start_asgi_task(cycle, app)
                 return
             task = self.loop.create_task(self._invoke(cycle, app))
@@ -88,7 +95,7 @@ def make_protocol(way: ShortWay) -> type[HttpToolsProtocol]:
             self.tasks.add(task)
 
         async def _invoke(self, cycle: RequestResponseCycle, app: Any) -> None:
-            if cycle.more_body or len(cycle.body) > MAX_PAYLOAD:
+            if cycle.more_body or len(cycle.body) > MAX_EVENT:
                 await cycle.run_asgi(app)
                 return
             status, headers, body = await way.answer(cycle.scope, bytes(cycle.body))

@@ -10,9 +10,9 @@ from starlette.routing import Route
 from kasoku.gateway.awslambda.request import invalid, read_object
 from kasoku.gateway.body import ClientGone, read_body
 from kasoku.gateway.calls import MAX_EVENT
-from kasoku.gateway.invoke import check_idempotency_key, check_payload
 from kasoku.gateway.names import parse_name, tenant_of
-from kasoku.gateway.platform import Platform, new_request_id
+from kasoku.gateway.platform import Platform
+from kasoku.gateway.spawn import SpawnRoute, seconds
 from kasoku.node.errors import PlatformError
 from kasoku.queue.model import Call, CallState
 from kasoku.queue.schedule import Schedule, ScheduleError
@@ -23,7 +23,6 @@ from kasoku.sdk.options import check_name
 from kasoku.tenants.model import qualify, reaches, shown
 
 MAX_WAIT_SECONDS = 60.0
-MAX_DELAY_SECONDS = 366 * 86400.0
 MAX_LISTED = 1000
 
 
@@ -44,29 +43,19 @@ def routes(platform: Platform) -> list[Route]:
 class _Queue:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
+        self._spawn = SpawnRoute(platform)
 
     async def spawn(self, request: Request) -> Response:
         try:
-            payload = check_payload(await read_body(request.scope, request.receive, MAX_EVENT, "SpawnFunction"))
+            payload = await read_body(request.scope, request.receive, MAX_EVENT, "SpawnFunction")
         except ClientGone:
             raise PlatformError("InvalidRequestContentException", "the client went away") from None
-        name, qualifier = parse_name(
-            request.path_params["name"], request.query_params.get("qualifier"), tenant_of(request)
-        )
-        resolved = self._platform.catalog.resolve(name, qualifier)
-        id = await self._platform.calls.accept(
-            resolved,
-            qualifier,
-            payload,
-            id=new_request_id(),
-            idempotency_key=check_idempotency_key(request.headers.get("idempotency-key")),
-            delay_s=_seconds(request, "delay", MAX_DELAY_SECONDS),
-        )
-        return JSONResponse({"id": id}, 202)
+        status, headers, body = await self._spawn.answer(request.scope, payload)
+        return Response(body, status, {name.decode(): value.decode() for name, value in headers})
 
     async def get(self, request: Request) -> Response:
         id = request.path_params["id"]
-        wait_s, tenant = _seconds(request, "wait", MAX_WAIT_SECONDS), tenant_of(request)
+        wait_s, tenant = seconds(request.query_params.get("wait", "0"), "wait", MAX_WAIT_SECONDS), tenant_of(request)
         await self._check(id, tenant)
         call = await self._platform.calls.dispatcher.get(id, wait_s)
         if call is None:
@@ -131,16 +120,6 @@ class _Queue:
         if not await self._platform.calls.scheduler.remove(qualify(tenant_of(request), name)):
             raise PlatformError("ResourceNotFoundException", f"there is no schedule {name!r}")
         return Response(status_code=204)
-
-
-def _seconds(request: Request, name: str, most: float) -> float:
-    try:
-        value = float(request.query_params.get(name, "0"))
-    except ValueError:
-        raise invalid(f"{name} must be a number of seconds") from None
-    if not 0 <= value <= most:
-        raise invalid(f"{name} must be between 0 and {most:g} seconds")
-    return value
 
 
 def _function(call: Call) -> str:

@@ -75,8 +75,9 @@ class Dispatcher:
             idempotency_key=idempotency_key,
             delay_s=delay_s,
         )
-        accepted = await self._writer.do(QueueStore.accept, call)
-        self._wake.set()
+        accepted = await self._writer.keep(call)
+        if delay_s <= PURGE_SECONDS:  # else it is found in time without being looked for now
+            self._wake.set()
         return accepted
 
     async def get(self, id: str, wait_s: float = 0.0) -> Call | None:

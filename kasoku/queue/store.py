@@ -11,6 +11,7 @@ from kasoku.tenants.model import SEPARATOR
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _COLUMNS = ", ".join(field.name for field in fields(Call))
+MAX_ROWS = 64
 _PLACES = ", ".join("?" * len(fields(Call)))
 
 
@@ -34,6 +35,23 @@ class QueueStore:
                 return str(row[0])
         self.db.execute(f"INSERT INTO calls ({_COLUMNS}) VALUES ({_PLACES})", astuple(call))
         return call.id
+
+    def insert(self, calls: Sequence[Call]) -> list[str]:
+        """Keep calls without idempotency keys, in few statements; their ids.
+
+        The interpreter's lock is given up and taken again at every statement. Taking it from a busy event loop takes
+        milliseconds, so that one statement for each call would hold up all of them.
+        """
+        rows = [astuple(call) for call in calls]
+        start = 0
+        while start < len(rows):
+            # Powers of two: few different statements, which the connection keeps prepared.
+            count = min(MAX_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
+            places = ", ".join([f"({_PLACES})"] * count)
+            values = [value for row in rows[start : start + count] for value in row]
+            self.db.execute(f"INSERT INTO calls ({_COLUMNS}) VALUES {places}", values)
+            start += count
+        return [call.id for call in calls]
 
     def claim(self, now: float, limit: int, skip: Sequence[str]) -> list[Call]:
         """Up to `limit` calls that are due become running, oldest first; not those of the targets in `skip`."""

@@ -11,11 +11,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from kasoku.queue.model import Call
 from kasoku.queue.store import QueueStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Work = tuple[Callable[[QueueStore], Any], "asyncio.Future[Any]"]
+Work = tuple[Callable[[QueueStore], Any] | Call, "asyncio.Future[Any]"]
+"""What to do, or a call to keep."""
 MAX_BATCH = 512
 
 
@@ -38,10 +40,21 @@ class GroupWriter:
     async def do(self, work: Callable[Concatenate[QueueStore, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the store in the next transaction; returns once it is on disk. Raises StoreFailed."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self._pending.append((lambda store: work(store, *args, **kwargs), future))
-        self._wake.set()
-        # Shielded: a caller who goes away does not take the others of the transaction along.
-        return await asyncio.shield(future)
+        return await self._put(lambda store: work(store, *args, **kwargs), future)
+
+    async def keep(self, call: Call) -> str:
+        """`QueueStore.accept` of a call, together with others that come in. Raises StoreFailed."""
+        if call.idempotency_key is not None:
+            return await self.do(QueueStore.accept, call)
+        future: asyncio.Future[str] = self._loop.create_future()
+        return await self._put(call, future)
+
+    async def _put(self, work: Callable[[QueueStore], T] | Call, future: "asyncio.Future[T]") -> T:
+        # A caller who goes away cancels its future alone: the transaction goes on for the others.
+        self._pending.append((work, future))
+        if not self._wake.is_set():
+            self._wake.set()
+        return await future
 
     async def close(self) -> None:
         """Finish what is pending, then close the file."""
@@ -66,11 +79,23 @@ class GroupWriter:
     def _commit(self, batch: list[Work]) -> list[tuple["asyncio.Future[Any]", Any, Exception | None]]:
         try:
             with self._store.db.transaction():
-                return [(future, work(self._store), None) for work, future in batch]
+                return self._do_all(batch)
         except sqlite3.Error as error:
             return [(future, None, StoreFailed(f"the queue cannot be written: {error}")) for _, future in batch]
         except Exception as error:  # whatever it is, those who wait must hear of it, and the thread must go on
             return [(future, None, error) for _, future in batch]
+
+    def _do_all(self, batch: list[Work]) -> list[tuple["asyncio.Future[Any]", Any, Exception | None]]:
+        done: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
+        calls: list[tuple[Call, asyncio.Future[Any]]] = []
+        for work, future in batch:
+            if isinstance(work, Call):
+                calls.append((work, future))
+            else:
+                done.append((future, work(self._store), None))
+        for id, (_, future) in zip(self._store.insert([call for call, _ in calls]), calls, strict=True):
+            done.append((future, id, None))
+        return done
 
 
 def _resolve(results: list[tuple["asyncio.Future[Any]", Any, Exception | None]]) -> None:
