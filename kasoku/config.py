@@ -44,6 +44,8 @@ class Config:
     """How long the result of an asynchronous call can be asked for."""
     max_async_running: int = 128
     """Asynchronous calls that run at a time."""
+    otlp_endpoint: str = ""
+    """Base URL of an OpenTelemetry collector that traces are posted to; empty: none."""
     device_hour_price: float = 1.0
     """What an hour of a rented device costs, for the comparison of `kasoku usage`; any currency."""
 
@@ -89,6 +91,11 @@ _RULES: dict[str, _Rule] = {
     "drain_seconds": _number(0, 3600, "seconds"),
     "keep_results_hours": _number(0.01, 24 * 365, "hours"),
     "max_async_running": _number(1, 10_000, "calls", whole=True),
+    "otlp_endpoint": _Rule(
+        str,
+        "an http:// or https:// URL, or empty",
+        lambda value: isinstance(value, str) and (not value or value.startswith(("http://", "https://"))),
+    ),
     "device_hour_price": _number(0, 1e6, "money"),
 }
 

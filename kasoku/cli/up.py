@@ -72,6 +72,7 @@ def up(
         device_hour_price=config.device_hour_price,
         keep_results_hours=config.keep_results_hours,
         max_async_running=config.max_async_running,
+        otlp_endpoint=config.otlp_endpoint or None,
         snapshots=snapshots,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -78,7 +79,9 @@ class InvokeRoute:
             raise PlatformError("InvalidParameterValueException", f"InvocationType {kind[:40]!r} is unknown; {known}")
         with_log = headers.get(b"x-amz-log-type") == b"Tail"
         try:
-            served = await self._platform.invoke(resolved, request_id, payload, context)
+            served = await self._platform.invoke(
+                resolved, request_id, payload, context, traceparent=traceparent(headers)
+            )
         except FunctionFailed as error:
             answer = _headers(resolved, request_id, error.failure, error.log if with_log else None)
             return 200, answer, encode_failure(error.failure, request_id)
@@ -92,6 +95,12 @@ class InvokeRoute:
         if served.accelerator:
             answer.append((b"x-kasoku-accelerator", served.accelerator.encode()))
         return 200, answer, encode_failure(outcome.failure, request_id) if outcome.failure else outcome.payload
+
+
+def traceparent(headers: Mapping[bytes, bytes]) -> str | None:
+    """W3C trace context, if the caller has one."""
+    found = headers.get(b"traceparent")
+    return found.decode("latin-1") if found else None
 
 
 def is_invoke(scope: Scope) -> bool:

@@ -78,6 +78,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Schema | None, list[str], int, str]] = 
     ("GET", "/v1/leases"): ("Who holds which device, and who waits.", None, [], 200, _JSON),
     ("GET", "/v1/status"): ("All that a dashboard shows.", None, [], 200, _JSON),
     ("GET", "/v1/events"): ("What was decided, and why.", None, ["after", "wait"], 200, _JSON),
+    ("GET", "/v1/traces"): ("Spans of traced invocations, as OTLP has them.", None, ["trace"], 200, _JSON),
     ("GET", "/v1/usage"): ("What functions used.", None, ["since"], 200, _JSON),
 }
 """By method and path: what it does, the body's schema, parameters of the query, the good status and its media type."""

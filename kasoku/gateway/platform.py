@@ -26,6 +26,7 @@ from kasoku.registry.store import MIGRATIONS, Registry
 from kasoku.registry.tenants import TenantStore
 from kasoku.telemetry.events import Events
 from kasoku.telemetry.metrics import Metrics
+from kasoku.telemetry.traces import Trace, Traces
 from kasoku.telemetry.usage import Usage
 from kasoku.tenants.model import owner, qualify
 
@@ -41,6 +42,8 @@ class Settings:
     device_hour_price: float = 1.0
     keep_results_s: float = 24 * 3600.0
     max_async_running: int = 128
+    otlp_endpoint: str | None = None
+    """Base URL of a collector that traces are posted to."""
 
 
 DEFAULTS = Settings()
@@ -66,6 +69,7 @@ class Platform:
         self.secrets = secrets
         self.keys = KeyStore(registry)
         self.metrics = Metrics()
+        self.traces = Traces(settings.otlp_endpoint)
         # A connection of its own: it is written in a worker thread, so that no invocation waits for the disk.
         self.usage = Usage(Database(node.site.home.state_db, MIGRATIONS))
         self.quotas = Quotas(TenantStore(registry), lambda: self.keys.edition, self.usage.device_seconds)
@@ -102,6 +106,7 @@ class Platform:
         frames: bool = False,
         on_chunk: Callable[[bytes], Awaitable[None]] | None = None,
         raw_chunks: bool = False,
+        traceparent: str | None = None,
     ) -> Served:
         """Run one event. Raises FunctionFailed when the function itself could not start, else PlatformError."""
         start = time.perf_counter()
@@ -118,14 +123,23 @@ class Platform:
             on_chunk,
             raw_chunks,
         )
+        trace = self.traces.begin(traceparent) if traceparent else None
+        if trace:
+            invocation.trace = trace.guest_parent
         try:
             served = await self._limited(function, limit, invocation)
         except PlatformError as error:
             self.metrics.refused(function.name, error.code)
+            if trace:
+                self.traces.end(trace, function.name, request_id, {}, (), error=error.message, attributes={})
             raise
-        except FunctionFailed:
+        except FunctionFailed as error:
             self.metrics.refused(function.name, "error")
+            if trace:
+                self.traces.end(trace, function.name, request_id, {}, (), error=str(error), attributes={})
             raise
+        if trace:
+            self._trace(trace, function, request_id, served)
         self._count(function, served, (time.perf_counter() - start) * 1000)
         return served
 
@@ -156,6 +170,23 @@ class Platform:
             return await self.controller.invoke(function, invocation)
         finally:
             self._running[function.name] -= 1
+
+    def _trace(self, trace: Trace, function: FunctionVersion, request_id: str, served: Served) -> None:
+        failure = served.outcome.failure
+        self.traces.end(
+            trace,
+            function.name,
+            request_id,
+            served.timings,
+            served.outcome.spans,
+            error=f"{failure.error_type}: {failure.error_message}" if failure else None,
+            attributes={
+                "faas.coldstart": served.cold,
+                "faas.version": function.version,
+                "kasoku.instance": served.instance_id,
+                "kasoku.accelerator": served.accelerator or "",
+            },
+        )
 
     def _count(self, function: FunctionVersion, served: Served, total_ms: float) -> None:
         name, cold, failed = function.name, served.cold, served.outcome.failure is not None
@@ -228,6 +259,7 @@ class Platform:
         self._flushing.cancel()
         await self.calls.close()
         await self.controller.close()
+        await self.traces.close()
         await self.node.close()
         await asyncio.to_thread(self.usage.close)
         self.registry.close()

@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,10 @@ GC_THRESHOLD = 20_000
 """Objects made before the collector looks at the young ones: some hundred requests' worth."""
 
 
+SWITCH_SECONDS = 0.001
+"""So long a thread that wants the interpreter waits for the event loop: the queue's writer does at every statement."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
     """How to serve."""
@@ -51,6 +56,7 @@ class ServerOptions:
     device_hour_price: float = 1.0
     keep_results_hours: float = 24.0
     max_async_running: int = 128
+    otlp_endpoint: str | None = None
     require_keys: bool = False
     """Ask for keys even on the loopback interface and while none was made."""
     region: str | None = None
@@ -59,7 +65,9 @@ class ServerOptions:
     @property
     def settings(self) -> Settings:
         """What the platform itself wants to know."""
-        return Settings(self.device_hour_price, self.keep_results_hours * 3600, self.max_async_running)
+        return Settings(
+            self.device_hour_price, self.keep_results_hours * 3600, self.max_async_running, self.otlp_endpoint
+        )
 
 
 async def serve(options: ServerOptions, layers: LayerSource, ready: Callable[[str, Platform], None]) -> None:
@@ -150,6 +158,7 @@ async def _run(
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
+    sys.setswitchinterval(SWITCH_SECONDS)
     if not serving.done():
         if address.is_unspecified:  # all of them: this machine's own commands take the nearest
             host = "127.0.0.1" if address.version == 4 else "::1"

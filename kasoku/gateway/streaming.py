@@ -46,7 +46,9 @@ class _Streaming:
         request_id = new_request_id()
 
         async def lines() -> AsyncIterator[bytes]:
-            running = _Running(self._platform, resolved, request_id, payload)
+            running = _Running(
+                self._platform, resolved, request_id, payload, traceparent=request.headers.get("traceparent")
+            )
             async with running:
                 async for part in running.parts():
                     try:
@@ -68,7 +70,15 @@ class _Streaming:
         with_log = request.headers.get("x-amz-log-type") == "Tail"
 
         async def events() -> AsyncIterator[bytes]:
-            running = _Running(self._platform, resolved, request_id, payload, context, raw=True)
+            running = _Running(
+                self._platform,
+                resolved,
+                request_id,
+                payload,
+                context,
+                raw=True,
+                traceparent=request.headers.get("traceparent"),
+            )
             async with running:
                 async for part in running.parts():
                     yield event("PayloadChunk", "application/octet-stream", part)
@@ -110,9 +120,18 @@ class _Running:
         context: dict[str, Any] | None = None,
         *,
         raw: bool = False,
+        traceparent: str | None = None,
     ) -> None:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(AHEAD)
-        self._call = platform.invoke(resolved, request_id, payload, context, on_chunk=self._queue.put, raw_chunks=raw)
+        self._call = platform.invoke(
+            resolved,
+            request_id,
+            payload,
+            context,
+            on_chunk=self._queue.put,
+            raw_chunks=raw,
+            traceparent=traceparent,
+        )
         self._task: asyncio.Task[Served] | None = None
         self.streamed = False
 

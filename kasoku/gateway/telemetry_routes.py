@@ -15,6 +15,7 @@ from kasoku.gateway.native import describe_device, describe_leases, describe_mem
 from kasoku.gateway.platform import Platform
 from kasoku.node.errors import PlatformError
 from kasoku.telemetry.metrics import CONTENT_TYPE, Gauge, exposition
+from kasoku.telemetry.traces import document
 from kasoku.tenants.model import reaches, shown
 
 MAX_WAIT_SECONDS = 60.0
@@ -28,6 +29,7 @@ def routes(platform: Platform) -> list[Route]:
         Route("/v1/events", api.events),
         Route("/v1/usage", api.usage),
         Route("/v1/status", api.status),
+        Route("/v1/traces", api.traces),
     ]
 
 
@@ -82,6 +84,11 @@ class _Telemetry:
         lines, tenant = await asyncio.to_thread(self._platform.usage.report, since, price), tenant_of(request)
         own = [_told(line, tenant) for line in lines if _concerns(line, tenant)]
         return JSONResponse({"since": since, "device_hour_price": price, "lines": own})
+
+    async def traces(self, request: Request) -> Response:
+        tenant, wanted = tenant_of(request), request.query_params.get("trace")
+        spans = [span for name, span in self._platform.traces.found(wanted) if reaches(tenant, name)]
+        return JSONResponse(document(spans))
 
     async def status(self, request: Request) -> Response:
         platform, tenant = self._platform, tenant_of(request)

@@ -40,6 +40,7 @@ from kasoku.node.vm import Vm
 from kasoku.registry.model import FunctionVersion
 
 CHANNEL_GRACE_SECONDS = 2.0
+MAX_SPANS = 64
 
 H = TypeVar("H", Hello, Ready)
 
@@ -269,8 +270,11 @@ class Instance:
             header["chunks"] = "raw" if invocation.raw_chunks else "json"
         if invocation.client_context is not None:
             header["client_context"] = invocation.client_context
+        if invocation.trace:
+            header["trace"] = invocation.trace
         start = time.perf_counter()
         timings: dict[str, float] = {}
+        spans: list[tuple[str, float, float]] = []
         phases: dict[str, float] = {}
         body, failure, frames = b"", None, False
         try:
@@ -285,6 +289,7 @@ class Instance:
             if not isinstance(answer, Result | Error) or answer.request_id != request_id:
                 raise ConnectionEnded("the runner answered something else")
             timings, phases = _numbers(answer.timings), _phases(answer.phases)
+            spans = answer.spans[:MAX_SPANS]
             if isinstance(answer, Error):
                 failure = read_failure(body, request_id)
                 if answer.final:
@@ -316,7 +321,7 @@ class Instance:
             report += f"\tError: {failure.error_type}"
         log = self._log.end(request_id, report)
         all_timings = {**timings, "duration_ms": duration_ms}
-        return Outcome(b"" if failure else body, failure, log, all_timings, phases, frames and not failure)
+        return Outcome(b"" if failure else body, failure, log, all_timings, phases, frames and not failure, spans)
 
     async def _exchange_parts(
         self, header: dict[str, Any], invocation: Invocation, on_chunk: Callable[[bytes], Awaitable[None]]

@@ -1,6 +1,6 @@
 """What goes into an instance and what comes out."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,8 @@ class Invocation:
     """Takes the parts of a result that comes in parts; the result is `null` then."""
     raw_chunks: bool = False
     """Parts that are text come as it is, not as JSON."""
+    trace: str | None = None
+    """`traceparent` for the guest, of an invocation that is traced."""
 
 
 @dataclass(slots=True)
@@ -42,6 +44,8 @@ class Outcome:
     """What the function itself reported."""
     frames: bool = False
     """`payload` is frames."""
+    spans: Sequence[tuple[str, float, float]] = ()
+    """What the guest reported of a traced invocation."""
 
 
 def check_json(text: bytes) -> None:

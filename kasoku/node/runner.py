@@ -57,6 +57,8 @@ class Result(msgspec.Struct, tag="result"):
     format: str = "json"
     timings: dict[str, float] = {}
     phases: dict[str, float] = {}
+    spans: list[tuple[str, float, float]] = []
+    """Of an invocation that is traced: name, begin and duration in milliseconds of the handler's time."""
 
 
 class Error(msgspec.Struct, tag="error"):
@@ -65,6 +67,7 @@ class Error(msgspec.Struct, tag="error"):
     request_id: str
     timings: dict[str, float] = {}
     phases: dict[str, float] = {}
+    spans: list[tuple[str, float, float]] = []
     final: bool = False
 
 

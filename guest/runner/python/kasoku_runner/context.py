@@ -36,6 +36,8 @@ class Context:
         self.client_context = ClientContext(sent) if isinstance(sent, dict) else None
         self.accelerator: str | None = function.get("accelerator")
         """The device that this instance holds, such as `opencl:intel:0`; None without one."""
+        self.trace_parent: str | None = invocation.get("trace")
+        """W3C trace context of a traced invocation, for spans of the function's own; `$TRACEPARENT` has it too."""
         self._deadline = time.monotonic() + invocation["timeout_ms"] / 1000
 
     def get_remaining_time_in_millis(self) -> int:

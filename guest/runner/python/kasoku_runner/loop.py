@@ -92,12 +92,17 @@ def _serve(
         if context.function_version and context.function_version != version:
             # Equal content may have several numbers; one instance serves them all.
             version = os.environ["AWS_LAMBDA_FUNCTION_VERSION"] = context.function_version
+        if context.trace_parent:
+            os.environ["TRACEPARENT"] = context.trace_parent
         start = time.perf_counter()
         answer, failure, exit_status = _answer(call, payload, context, limit, Parts(channel, invocation))
         header: dict[str, Any] = {"type": "error" if failure else "result", "request_id": context.aws_request_id}
         if answer[:4] == FRAMES:
             header["format"] = "frames"
         header["timings"] = {"handler_ms": _since(start)}
+        if "trace" in invocation:
+            header["spans"] = _spans(start)
+            os.environ.pop("TRACEPARENT", None)
         if phases := _phases():
             header["phases"] = phases
         if exit_status is not None:
@@ -214,6 +219,11 @@ def _identify() -> dict[str, str]:
 def _phases() -> dict[str, float]:
     phases = sys.modules.get("kasoku.sdk.phases")
     return phases.drain() if phases else {}
+
+
+def _spans(start: float) -> list[tuple[str, float, float]]:
+    phases = sys.modules.get("kasoku.sdk.phases")
+    return phases.spans(start) if phases else []
 
 
 def _since(start: float) -> float:
