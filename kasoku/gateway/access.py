@@ -17,8 +17,8 @@ from kasoku.gateway.sigv4 import ALGORITHM, MAX_SKEW_SECONDS, SignatureError, Si
 from kasoku.node.errors import PlatformError
 from kasoku.tenants.model import OPERATOR
 
-LOOK_SECONDS = 0.001
-"""So soon a key that was made or removed counts: before the command that did it has ended."""
+LOOK_SECONDS = 0.005
+"""So soon a key that was made or removed counts: before the command that did it has ended (Python takes longer)."""
 REPEAT_SECONDS = 5.0
 """A signature may come again for so long: equal requests of one second have equal signatures, and retries repeat them.
 Later it is a replay."""

@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import socket
+import time
 import zipfile
 from base64 import b64encode
 from collections.abc import Callable
@@ -223,3 +224,44 @@ def test_requests_that_are_sent_ahead_are_answered_in_order(twin: Server) -> Non
         answers = b"".join(iter(lambda: connection.recv(65536), b""))
     bodies = [part.partition(b"\r\n\r\n")[2] for part in answers.split(b"HTTP/1.1 200 OK")[1:]]
     assert bodies == [b"0.2", b"0.1", b"0", b'{"status":"ok"}']
+
+
+def test_a_head_that_is_known_means_the_same_again(twin: Server) -> None:
+    twin.deploy("again", "def handler(event, context):\n    return event\n")
+    parts = urlsplit(twin.url)
+    head = (
+        f"POST /2015-03-31/functions/again/invocations HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: %d\r\n%s\r\n"
+    )
+
+    def whole(body: bytes, more: str = "") -> bytes:
+        return (head % (len(body), more)).encode() + body
+
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+        answers = connection.makefile("rb")
+
+        def ask(data: bytes) -> tuple[int, bytes]:
+            connection.sendall(data)
+            return answer()
+
+        def answer() -> tuple[int, bytes]:
+            status = int(answers.readline().split()[1])
+            length = 0
+            while (line := answers.readline()) != b"\r\n":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            return status, answers.read(length)
+
+        for number in range(3):
+            assert ask(whole(b"%d" % number)) == (200, b"%d" % number)
+        for size in (1, 40):  # in pieces, then as a whole
+            data = whole(b'"x"')
+            connection.sendall(data[:-size])
+            time.sleep(0.05)
+            assert ask(data[-size:]) == (200, b'"x"')
+        assert ask(whole(b"nope"))[0] == 400, "the body is looked at each time"
+        connection.sendall(whole(b"7") * 3 + whole(b"8"))
+        assert [answer() for _ in range(4)] == [(200, b"7")] * 3 + [(200, b"8")], "pipelined"
+        inner = whole(b"5")
+        assert ask(whole(b'"%s"' % inner.hex().encode()))[0] == 200
+        assert ask(whole(b"3", "Connection: close\r\n")) == (200, b"3")
+        assert connection.recv(1) == b""

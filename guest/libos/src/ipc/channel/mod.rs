@@ -17,6 +17,7 @@ use crate::user::{Reader, Writer};
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
 use kasoku_abi::boot::{
     CHANNEL_CHAR, CHANNEL_FILE, CHANNEL_INVOKE, CHANNEL_NONE, CHANNEL_PIPE, CHANNEL_SOCKET, CHANNEL_STDERR,
     CHANNEL_STDIN, CHANNEL_TTY, MAX_CHANNELS,
@@ -32,7 +33,13 @@ pub struct Channel {
     access: u32,
     queue: WaitQueue,
     inode: u64,
+    /// How many further reads that may wait need not ask the host, which has nothing: it is watched, and will say so.
+    /// A read that blocks tries three times before it sleeps, and each would leave the VM.
+    quiet: AtomicU32,
 }
+
+/// Tries of a read before it sleeps (`syscall::transfer`, `sched::block_on`).
+const TRIES: u32 = 3;
 
 static CHANNELS: Once<Vec<Arc<Channel>>> = Once::new();
 
@@ -78,6 +85,7 @@ pub fn woken() {
         let bit = 1 << channel.number;
         let events = if read & bit != 0 { READABLE } else { 0 } | if write & bit != 0 { WRITABLE } else { 0 };
         if events != 0 {
+            channel.quiet.store(0, Ordering::Relaxed);
             // Errors and hang-ups come on the same way.
             channel.queue.wake_for(events | (PollEvents::ERR | PollEvents::HUP).bits());
         }
@@ -93,7 +101,7 @@ impl Channel {
         };
         let number = number as u32;
         let inode = super::next_inode();
-        Channel { number, kind, access, queue: WaitQueue::new(), inode }
+        Channel { number, kind, access, queue: WaitQueue::new(), inode, quiet: AtomicU32::new(0) }
     }
 
     fn open(self: &Arc<Self>, flags: u32) -> Arc<OpenFile> {
@@ -110,19 +118,35 @@ impl Channel {
 }
 
 impl File for Channel {
-    fn read(&self, _open: &OpenFile, _offset: u64, to: &mut Writer<'_>) -> Result<usize> {
+    fn read(&self, open: &OpenFile, _offset: u64, to: &mut Writer<'_>) -> Result<usize> {
         if to.remaining() == 0 {
             return Ok(0);
         }
+        // Whoever must not block may ask again and again without ever sleeping, so that nobody would tell it.
+        let may_sleep = self.may_wait() && !open.nonblocking();
+        let quiet = self.quiet.load(Ordering::Relaxed);
+        if may_sleep && quiet > 0 {
+            self.quiet.store(quiet - 1, Ordering::Relaxed);
+            return Err(Errno::EAGAIN);
+        }
+        let wanted = to.remaining();
         let result = host::read(self.number, to);
         match result {
-            Ok(_) => {
+            Ok(len) => {
+                // Of a conversation on a socket this was the last there is: the next message is yet to come.
+                if self.kind == CHANNEL_SOCKET && may_sleep && len > 0 && len < wanted {
+                    host::watch_channels(self.bit(), 0);
+                    self.quiet.store(TRIES, Ordering::Relaxed);
+                }
                 // Whoever waits for the next change (an edge-triggered epoll) may have taken only a part.
                 if self.may_wait() && !self.queue.is_empty() {
                     host::watch_channels(self.bit(), 0);
                 }
             }
-            Err(Errno::EAGAIN) => host::watch_channels(self.bit(), 0),
+            Err(Errno::EAGAIN) => {
+                host::watch_channels(self.bit(), 0);
+                self.quiet.store(if may_sleep { TRIES - 1 } else { 0 }, Ordering::Relaxed);
+            }
             Err(_) => {}
         }
         result
@@ -178,6 +202,7 @@ impl File for Channel {
         let write = if events.contains(PollEvents::OUT) || self.access == O_RDONLY { 0 } else { self.bit() };
         host::watch_channels(read, write);
         if events.contains(PollEvents::IN) {
+            self.quiet.store(0, Ordering::Relaxed);
             events |= PollEvents::RDNORM;
         }
         if events.contains(PollEvents::OUT) {
@@ -243,6 +268,7 @@ impl File for Channel {
 mod tests {
     use super::*;
     use crate::ipc::testing::{read, write};
+    use linux_raw_sys::general::O_NONBLOCK;
 
     #[test]
     fn streams_are_as_the_host_said() {
@@ -263,5 +289,19 @@ mod tests {
         assert_eq!(write(&invoke, b"request"), Ok(7));
         assert!(invoke.file().poll().contains(PollEvents::IN | PollEvents::OUT));
         assert_eq!(read(&invoke, 3), Ok(b"req".to_vec()));
+        assert_eq!(read(&invoke, 10), Ok(b"uest".to_vec()));
+        assert_eq!(write(&invoke, b"next"), Ok(4));
+        // The host has just been emptied: it is asked again when it has said something, or when sleeping did not help.
+        for _ in 0..TRIES {
+            assert_eq!(read(&invoke, 10), Err(Errno::EAGAIN));
+        }
+        assert_eq!(read(&invoke, 10), Ok(b"next".to_vec()));
+        assert_eq!(write(&invoke, b"last"), Ok(4));
+        woken();
+        assert_eq!(read(&invoke, 10), Ok(b"last".to_vec()));
+        let impatient = OpenFile::new(invocation().unwrap(), O_RDWR | O_NONBLOCK);
+        assert_eq!(read(&impatient, 10), Err(Errno::EAGAIN));
+        assert_eq!(write(&invoke, b"soon"), Ok(4));
+        assert_eq!(read(&impatient, 10), Ok(b"soon".to_vec()));
     }
 }
