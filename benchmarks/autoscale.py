@@ -1,32 +1,32 @@
 """From nothing to a hundred calls at once, and back: how soon the last is answered.
 
 One function sleeps for 100 ms, one computes for as long. Every round begins without an instance. With `--json`, the
-course of the last round (answers and instances over time) lies beside the results, as FILE.series.json.
+course of the last round (answers and instances over time) lies beside the results, as FILE.series.json and, drawn, as
+FILE.svg.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from common import kasoku_command as kasoku
 from common.report import Report, Result, arguments
 from common.sampling import median
+from common.servers import end_on_signals
+from common.servers import gateway as started
 from kasoku.sdk.remote import Gateway
 
 CALLS = 100
 WORK_MS = 100
+END_SECONDS = 20.0
 FUNCTIONS = """
 import time
 import kasoku
@@ -53,7 +53,11 @@ def main() -> int:
     kasoku.require()
     report = Report("autoscale")
     series: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder, _gateway(Path(folder)) as gateway:
+    end_on_signals()
+    with tempfile.TemporaryDirectory() as folder, started(Path(folder), FUNCTIONS):
+        gateway = Gateway.find(folder, timeout=120)
+        gateway.invoke("burst-sleep", {})  # layers are in the page cache, as they are on a machine in use
+        _wait_for_none(gateway)
         cores = os.cpu_count() or 1
         for name, target in (("sleep", 350.0), ("compute", CALLS * WORK_MS / cores + 250.0)):
             lasts = []
@@ -76,6 +80,7 @@ def main() -> int:
             )
     if options.json:
         options.json.with_suffix(".series.json").write_text(json.dumps(series) + "\n")
+        options.json.with_suffix(".svg").write_text(_picture(series))
     return report.finish(options.json)
 
 
@@ -113,31 +118,30 @@ def _draw(name: str, series: list[dict[str, float]]) -> None:
         print(f"  {step['ms']:7.0f} ms {''.join(line)}")
 
 
+def _picture(series: dict[str, list[dict[str, float]]]) -> str:
+    """The courses as curves: answers solid, instances dashed."""
+    parts: list[str] = []
+    for number, (name, steps) in enumerate(series.items()):
+        top, longest = 20 + number * 160, max(step["ms"] for step in steps) or 1.0
+        parts.append(f'<text x="10" y="{top}">{name}: {CALLS} calls, {longest:.0f} ms</text>')
+        for key, dash in (("answered", ""), ("instances", ' stroke-dasharray="4 3"')):
+            most = max(CALLS, *(step[key] for step in steps))
+            points = " ".join(
+                f"{10 + 580 * step['ms'] / longest:.1f},{top + 130 - 120 * step[key] / most:.1f}" for step in steps
+            )
+            parts.append(f'<polyline points="{points}" fill="none" stroke="#2563c9"{dash}/>')
+    height = 20 + 160 * len(series)
+    style = 'font-family="sans-serif" font-size="12"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="600" height="{height}" {style}>'
+    return head + '<rect width="100%" height="100%" fill="#fff"/>' + "".join(parts) + "</svg>\n"
+
+
 def _wait_for_none(gateway: Gateway) -> None:
-    while gateway.json("GET", "/v1/instances"):
+    deadline = time.monotonic() + END_SECONDS
+    while left := gateway.json("GET", "/v1/instances"):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{len(left)} instances are still there {END_SECONDS:g} s after the burst")
         time.sleep(0.05)
-
-
-@contextmanager
-def _gateway(home: Path) -> Iterator[Gateway]:
-    command = [str(kasoku.KASOKU), "up", "--home", str(home), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        if not re.search(r"http://", process.stdout.readline()):
-            raise RuntimeError("kasoku up did not start")
-        file = home / "bursts.py"
-        file.write_text(FUNCTIONS)
-        subprocess.run(
-            [str(kasoku.KASOKU), "deploy", str(file), "--home", str(home)], check=True, stdout=subprocess.DEVNULL
-        )
-        gateway = Gateway.find(home, timeout=120)
-        gateway.invoke("burst-sleep", {})  # layers are in the page cache, as they are on a machine in use
-        _wait_for_none(gateway)
-        yield gateway
-    finally:
-        process.terminate()
-        process.wait()
 
 
 if __name__ == "__main__":

@@ -7,12 +7,9 @@ the machine. A trivial function in as many virtual machines as there are cores.
 from __future__ import annotations
 
 import os
-import re
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from common import kasoku_command as kasoku
 from common.load import Load, request, run
 from common.report import Report, Result, arguments
 from common.sampling import interleave, median, percentile
+from common.servers import end_on_signals, gateway, running
 
 FUNCTION = """
 import kasoku
@@ -34,7 +32,7 @@ def echo(n=0):
 PEERS = Path(__file__).resolve().parent / "programs" / "gateway_peers.py"
 HOST = "127.0.0.1"
 BODY = b'{"n": 1}'
-SECONDS = 2.5
+SECONDS = 1.5
 INVOKE = "/2015-03-31/functions/bench-echo/invocations"
 
 
@@ -42,10 +40,15 @@ def main() -> int:
     """Run it."""
     options = arguments(__doc__, 5)
     kasoku.require()
+    end_on_signals()
     report = Report("gateway")
     with ExitStack() as stack:
-        port = stack.enter_context(_gateway(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
-        peers = {name: stack.enter_context(_peer(name)) for name in ("echo", "pool")}
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        port = stack.enter_context(gateway(home, FUNCTION.format(cores=os.cpu_count())))
+        peers: dict[str, int] = {}
+        for name in ("echo", "pool"):
+            found = stack.enter_context(running([sys.executable, str(PEERS), name], r"(\d+)"))
+            peers[name] = int(found[1])
         for connections in (64, 1):
             _synchronous(report, port, peers, connections, options.rounds)
         _asynchronous(report, port, options.rounds)
@@ -107,38 +110,6 @@ def _asynchronous(report: Report, port: int, rounds: int) -> None:
         rates.append(load.rate)
     rate = median(rates).value
     report.add(Result("async/accepted", "1/s", kasoku=rate, target=">= 2000/s", ok=rate >= 2000, n=rounds, p50=rate))
-
-
-@contextmanager
-def _gateway(home: Path) -> Iterator[int]:
-    command = [str(kasoku.KASOKU), "up", "--home", str(home), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        found = re.search(r"http://[^:]+:(\d+)", process.stdout.readline())
-        if not found:
-            raise RuntimeError("kasoku up did not start")
-        port = int(found[1])
-        file = home / "bench.py"
-        file.write_text(FUNCTION.format(cores=os.cpu_count()))
-        subprocess.run(
-            [str(kasoku.KASOKU), "deploy", str(file), "--home", str(home)], check=True, stdout=subprocess.DEVNULL
-        )
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@contextmanager
-def _peer(name: str) -> Iterator[int]:
-    process = subprocess.Popen([sys.executable, str(PEERS), name], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        yield int(process.stdout.readline())
-    finally:
-        process.terminate()
-        process.wait()
 
 
 if __name__ == "__main__":
