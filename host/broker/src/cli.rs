@@ -23,6 +23,7 @@ kasoku-broker serve --device ID --memory-fd N --doorbell-fd N --wake-fd N --cont
     --epoch N            number of this lease, grows with each lease of the device (default 1)
     --device-memory MIB  most device memory outside the arena (default: what the device has)
     --session-fd N       a session's file, as `save` gave it: it goes on here
+    --verified-session-fd N  the same, whose tag the owner has had checked since the file became unchangeable
 ";
 
 /// Where implementations are looked for.
@@ -48,6 +49,8 @@ pub struct ServeOptions {
     pub device_memory_mib: Option<u64>,
     /// A session that goes on; 0 = a new one.
     pub session: i32,
+    /// Its bytes are known to be genuine.
+    pub session_verified: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +121,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, le
             epoch: values.epoch.unwrap_or(1),
             device_memory_mib: values.child.device_memory_mib,
             session: values.child.session,
+            session_verified: values.session_verified,
         })),
         "probe" => Ok(Action::Probe { library: values.child.library }),
         "worker" => Ok(Action::Worker(values.into_child()?)),
@@ -134,6 +138,7 @@ struct Values {
     lease_dir: Option<PathBuf>,
     sources: Sources,
     epoch: Option<u64>,
+    session_verified: bool,
     child: ChildOptions,
 }
 
@@ -148,6 +153,7 @@ impl Values {
             "control-fd" => self.control = value.parse()?,
             "warm-fd" => self.child.warm = value.parse()?,
             "session-fd" => self.child.session = value.parse()?,
+            "verified-session-fd" => (self.child.session, self.session_verified) = (value.parse()?, true),
             "session-records" => self.child.session_records = value.parse()?,
             "link-fd" => self.child.link = value.parse()?,
             "lease-dir" => self.lease_dir = Some(value.into()),

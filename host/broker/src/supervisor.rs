@@ -76,7 +76,8 @@ impl<'o> Supervisor<'o> {
         let secret = node_key(&options.lease_dir)?;
         let kept = match file {
             Some(file) => {
-                let opened = seal::open(file, &secret).map_err(|error| ServeError::Session(error.to_string()))?;
+                let opened = seal::open(file, &secret, options.session_verified)
+                    .map_err(|error| ServeError::Session(error.to_string()))?;
                 Some(Kept { file: opened.0, sealed: opened.1 })
             }
             None => None,
@@ -233,6 +234,10 @@ impl<'o> Supervisor<'o> {
             }
         }
         self.memory.set_device_count(1);
+        if !self.was_ready {
+            // A session's file that holds its memory holds the epoch of then.
+            self.memory.set_epoch(self.options.epoch);
+        }
         self.was_ready = true;
         self.set_state(STATE_SERVING);
         control.say(&line);
