@@ -123,6 +123,15 @@ impl Channels {
         usize::try_from(number).ok().and_then(|n| self.channels.get(n)?.as_ref()).ok_or(Errno::BADF)
     }
 
+    /// Puts another socket in the place of channel `number`, which is one.
+    pub fn replace(&self, number: usize, with: &OwnedFd) -> io::Result<()> {
+        let channel = self.channels.get(number).and_then(Option::as_ref).ok_or(io::ErrorKind::InvalidInput)?;
+        if channel.kind != CHANNEL_SOCKET {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        crate::sys::replace_descriptor(channel.fd(), with)
+    }
+
     pub fn kinds(&self) -> [u8; MAX_CHANNELS] {
         std::array::from_fn(|n| self.channels[n].as_ref().map_or(CHANNEL_NONE, Channel::kind))
     }

@@ -2,6 +2,7 @@
 //! the same numbers, so a deadline means the same on both sides however the host's clock is slewed meanwhile.
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 const NS_PER_SECOND: u64 = 1_000_000_000;
@@ -17,21 +18,28 @@ pub struct ClockReading {
 pub struct GuestClock {
     tsc_hz: u64,
     /// What the guest's CLOCK_MONOTONIC is ahead of the host's, ns; modulo 2^64. Not zero in a restored guest.
-    ahead_ns: u64,
+    ahead_ns: AtomicU64,
     reading: Mutex<ClockReading>,
 }
 
 impl GuestClock {
     pub fn new(tsc_hz: u64) -> Self {
-        Self { tsc_hz, ahead_ns: 0, reading: Mutex::new(read_host_clocks()) }
+        Self { tsc_hz, ahead_ns: AtomicU64::new(0), reading: Mutex::new(read_host_clocks()) }
     }
 
     /// A clock whose CLOCK_MONOTONIC goes on from `monotonic_ns`: for a guest, no time has passed while it was saved.
     pub fn continuing(tsc_hz: u64, monotonic_ns: u64) -> Self {
+        let clock = Self::new(tsc_hz);
+        clock.go_back(monotonic_ns);
+        clock
+    }
+
+    /// Sets CLOCK_MONOTONIC to go on from `monotonic_ns`; nothing of the guest runs.
+    pub fn go_back(&self, monotonic_ns: u64) {
         let mut reading = read_host_clocks();
-        let ahead_ns = monotonic_ns.wrapping_sub(reading.monotonic_ns);
+        self.ahead_ns.store(monotonic_ns.wrapping_sub(reading.monotonic_ns), Relaxed);
         reading.monotonic_ns = monotonic_ns;
-        Self { tsc_hz, ahead_ns, reading: Mutex::new(reading) }
+        *self.reading.lock().expect("no panic holds this lock") = reading;
     }
 
     pub fn tsc_hz(&self) -> u64 {
@@ -45,7 +53,7 @@ impl GuestClock {
     /// Reads the host's clocks again; the guest continues from here.
     pub fn resynchronise(&self) -> ClockReading {
         let mut reading = read_host_clocks();
-        reading.monotonic_ns = reading.monotonic_ns.wrapping_add(self.ahead_ns);
+        reading.monotonic_ns = reading.monotonic_ns.wrapping_add(self.ahead_ns.load(Relaxed));
         *self.reading.lock().expect("no panic holds this lock") = reading;
         reading
     }

@@ -4,7 +4,8 @@ use crate::clock::GuestClock;
 use crate::memory::{CpuPage, GuestMemory};
 use crate::outcome::Outcome;
 use crate::regions::Regions;
-use crate::snapshot::{Parking, Rest, SnapshotError};
+use crate::reset::{Halt, Origin};
+use crate::snapshot::{Cpus, Parking, SnapshotError};
 use crate::tender::Kick;
 use kasoku_abi::boot::LibosHeader;
 use kasoku_abi::cpu::{PENDING_KICK, PENDING_SIGNALS, PENDING_SNAPSHOT};
@@ -45,6 +46,10 @@ pub struct Guest {
     pub(crate) ticker: crate::ticker::Parking,
     /// Where processors wait while the guest is saved.
     pub parking: Parking,
+    /// Where they wait while it is put back to its snapshot.
+    pub halt: Halt,
+    /// What it can be put back to.
+    pub origin: Option<Origin>,
     started: AtomicBool,
     stop: AtomicBool,
 }
@@ -83,6 +88,11 @@ impl CpuHandle {
         self.start.lock().expect("no panic holds this lock").is_some()
     }
 
+    /// The processor waits to be started, as if it never had been.
+    pub fn unstart(&self) {
+        *self.start.lock().expect("no panic holds this lock") = None;
+    }
+
     /// Starts a further processor; false when it has been started before.
     pub fn start(&self, stack: u64) -> bool {
         let mut start = self.start.lock().expect("no panic holds this lock");
@@ -115,6 +125,8 @@ impl Guest {
             cpus,
             ticker: crate::ticker::Parking::default(),
             parking: Parking::default(),
+            halt: Halt::default(),
+            origin: None,
             started: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }
@@ -150,6 +162,12 @@ impl Guest {
         }
         self.ticker.unpark();
         self.parking.end();
+        self.halt.end();
+    }
+
+    /// Makes a processor leave whatever it does.
+    pub fn kick(&self, cpu: usize) {
+        self.notify(cpu, PENDING_KICK);
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -157,11 +175,16 @@ impl Guest {
     }
 
     /// Brings all processors to rest behind a hypercall and hands their state to `save`; then they go on.
-    pub fn at_rest<T>(&self, save: impl FnOnce(&Rest) -> T) -> Result<T, SnapshotError> {
+    /// A guest that has opened an accelerator is refused unless `accelerator` says that its session is seen to.
+    pub fn at_rest<T>(&self, accelerator: bool, save: impl FnOnce(&Cpus) -> T) -> Result<T, SnapshotError> {
         let started = || self.cpus.iter().enumerate().filter(|(_, cpu)| cpu.is_started()).map(|(index, _)| index);
         let ask = || started().for_each(|index| self.notify(index, PENDING_SNAPSHOT));
         let rest = self.parking.gather(ask, || started().count())?;
-        let result = save(&rest);
+        if rest.accelerator && !accelerator {
+            self.parking.release();
+            return Err(SnapshotError::Accelerator);
+        }
+        let result = save(&rest.cpus);
         self.parking.release();
         Ok(result)
     }

@@ -20,6 +20,7 @@ pub mod memory;
 pub mod outcome;
 pub mod page_tables;
 pub mod regions;
+pub mod reset;
 pub mod snapshot;
 mod sys;
 pub mod tender;

@@ -11,6 +11,7 @@ use crate::loader;
 use crate::memory::GuestMemory;
 use crate::outcome::{Outcome, fault_report};
 use crate::regions::{RegionFds, Regions};
+use crate::reset::{self, Again, Origin};
 use crate::snapshot::{self, Host, SnapshotError, Written};
 use crate::tender::{Cpu, CpuStart, Exit, MemorySlot, Tender};
 use crate::timings::Timings;
@@ -53,6 +54,8 @@ pub struct Restoration {
     pub channels: Vec<(usize, OwnedFd)>,
     pub regions: Vec<RegionFds>,
     pub watcher: Box<dyn Watcher>,
+    /// The guest may be put back to the snapshot.
+    pub resettable: bool,
 }
 
 /// The jails of a machine's threads, compiled: that can be done before anything is known of the guest.
@@ -159,7 +162,14 @@ impl Machine {
         sys::install_interrupt_handler().map_err(Error::Thread)?;
         let handles = processors.iter().map(|cpu| CpuHandle::new(cpu.kicker())).collect::<Result<Vec<_>, _>>();
         let handles = handles.map_err(|errno| Error::Thread(errno.into()))?;
-        let guest = Guest::new(memory, header, channels, regions, clock, spec.watcher, handles);
+        let mut guest = Guest::new(memory, header, channels, regions, clock, spec.watcher, handles);
+        if spec.resettable {
+            let again = saved.cpus.iter().enumerate().map(|(index, cpu)| match cpu {
+                Some(cpu) => Again::Saved(Arc::new(**cpu)),
+                None => Again::Waiting(start(&header, index, root.0)),
+            });
+            guest.origin = Some(Origin::new(&saved, again.collect())?);
+        }
         let mut begin = Vec::new();
         let mut beginnings = Vec::new();
         for (index, (cpu, state)) in processors.into_iter().zip(saved.cpus).enumerate() {
@@ -223,9 +233,9 @@ impl Machine {
     }
 
     /// Saves the guest into `file`, an empty memory file that is as long as the snapshot. It goes on then, or ends there
-    /// and then with `stop`.
-    pub fn save(&self, file: BorrowedFd<'_>, stop: bool) -> Result<Written, SnapshotError> {
-        self.guest.at_rest(|rest| {
+    /// and then with `stop`. One that has opened an accelerator is saved only with `accelerator`: its session is saved elsewhere.
+    pub fn save(&self, file: BorrowedFd<'_>, stop: bool, accelerator: bool) -> Result<Written, SnapshotError> {
+        self.guest.at_rest(accelerator, |rest| {
             let written = snapshot::write(file, &self.guest, &self.host, rest)?;
             if stop {
                 self.guest.stop();
@@ -276,7 +286,7 @@ fn start(header: &LibosHeader, index: usize, root: u64) -> CpuStart {
 }
 
 /// What a clone must know that its original could not.
-fn tell_restored(memory: &GuestMemory, clock: &GuestClock) -> Result<(), Error> {
+pub fn tell_restored(memory: &GuestMemory, clock: &GuestClock) -> Result<(), Error> {
     let random = |bytes: &mut [u8]| getrandom(bytes, GetRandomFlags::empty()).map_err(BootError::Random);
     let (mut seed, mut generation) = ([0; 32], [0; 8]);
     random(&mut seed)?;
@@ -338,8 +348,9 @@ fn run_processor(guest: &Guest, index: usize, cpu: &mut dyn Cpu, beginning: Begi
     match begun {
         Ok(()) => enter_jail(guest, jail, |guest| {
             let may_run = !is_ready || guest.wait_for_start(index).is_some();
-            let outcome = if may_run { run_guest(guest, index, cpu) } else { Outcome::Stopped };
+            let outcome = if may_run { run_guests(guest, index, cpu) } else { Outcome::Stopped };
             guest.parking.end();
+            guest.halt.end();
             guest.watcher.ended(outcome);
         }),
         Err(error) => guest.watcher.ended(Outcome::Fault { reason: error.to_string(), report: String::new() }),
@@ -354,9 +365,34 @@ fn enter_jail(guest: &Guest, jail: &Filter, body: impl FnOnce(&Guest)) {
     }
 }
 
-fn run_guest(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Outcome {
+/// Runs the guest, and runs it again when it was put back to its snapshot.
+fn run_guests(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Outcome {
+    loop {
+        if let Some(outcome) = run_guest(guest, index, cpu) {
+            return outcome;
+        }
+        let Some(origin) = guest.origin.as_ref().filter(|_| guest.halt.arrive()) else { return Outcome::Stopped };
+        let again = origin.again(index);
+        let stack = match &again {
+            Again::Waiting(_) => match guest.wait_for_start(index) {
+                None => return Outcome::Stopped,
+                started => started,
+            },
+            Again::Saved(_) => None,
+        };
+        if let Err(error) = reset::restore(cpu, &again, stack) {
+            return Outcome::Fault { reason: error.to_string(), report: String::new() };
+        }
+    }
+}
+
+/// Runs the guest until it ends; `None` when it is to be put back instead.
+fn run_guest(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Option<Outcome> {
     let handle = &guest.cpus[index];
     while !guest.is_stopping() {
+        if guest.origin.is_some() && guest.halt.is_wanted() {
+            return None;
+        }
         handle.set_running(true);
         guest.ticker.unpark();
         let exit = cpu.run();
@@ -364,17 +400,18 @@ fn run_guest(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Outcome {
         match exit {
             Exit::Hypercall { number } => {
                 if let Some(outcome) = hypercall::dispatch(guest, index, cpu, number) {
-                    return outcome;
+                    return Some(outcome);
                 }
             }
             Exit::Interrupted => preempt(guest, index, cpu),
             Exit::Fault { reason } => {
                 let report = cpu.registers().map(|registers| fault_report(&guest.memory, &registers));
-                return Outcome::Fault { reason, report: report.unwrap_or_else(|error| error.to_string()) };
+                let report = report.unwrap_or_else(|error| error.to_string());
+                return Some(Outcome::Fault { reason, report });
             }
         }
     }
-    Outcome::Stopped
+    Some(Outcome::Stopped)
 }
 
 /// Sends an interrupted processor to the library OS's preemption entry, unless it is inside the library OS already: that

@@ -1,4 +1,5 @@
 //! The few host calls that no safe wrapper offers. FFI: `unsafe` is allowed here.
+use crate::memory::Mapping;
 use rustix::io::Errno;
 use std::io;
 use std::mem::MaybeUninit;
@@ -98,6 +99,91 @@ pub fn terminal_size(fd: BorrowedFd<'_>) -> Result<[u8; WINSIZE_LEN], Errno> {
     let mut value = [0; WINSIZE_LEN];
     terminal_control(fd, libc::TIOCGWINSZ, &mut value)?;
     Ok(value)
+}
+
+/// Makes an open descriptor another open file: whoever uses its number from here on uses that one.
+pub fn replace_descriptor(number: BorrowedFd<'_>, with: &OwnedFd) -> io::Result<()> {
+    // SAFETY: plain integers of two open descriptors; the one that is replaced stays its owner's.
+    let result = unsafe { libc::dup3(with.as_raw_fd(), number.as_raw_fd(), libc::O_CLOEXEC) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Asks the kernel which pages of a private mapping of a file are this process's own, because it wrote them.
+pub struct PrivatePages {
+    pagemap: OwnedFd,
+}
+
+/// The kernel's `struct pm_scan_arg`.
+#[repr(C)]
+struct ScanArguments {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+/// The kernel's `struct page_region`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct PageRegion {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+/// `_IOWR('f', 16, struct pm_scan_arg)`.
+const PAGEMAP_SCAN: libc::Ioctl = 0xc060_6610;
+const PAGE_IS_FILE: u64 = 1 << 2;
+const PAGE_IS_PRESENT: u64 = 1 << 3;
+const PAGE_IS_SWAPPED: u64 = 1 << 4;
+/// Runs of pages that one call tells.
+const RUNS: usize = 512;
+
+impl PrivatePages {
+    pub fn open() -> Result<Self, Errno> {
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+        rustix::fs::open("/proc/self/pagemap", flags, rustix::fs::Mode::empty()).map(|pagemap| Self { pagemap })
+    }
+
+    /// Calls `visit` with offset and length of each run of such pages of `mapping`; false where the kernel cannot tell (before
+    /// Linux 6.7), and nothing was visited.
+    pub fn each<E>(&self, mapping: &Mapping, mut visit: impl FnMut(u64, u64) -> Result<(), E>) -> Result<bool, E> {
+        let (base, end) = (mapping.host_address(), mapping.host_address() + mapping.len());
+        let mut runs = [PageRegion::default(); RUNS];
+        let mut at = base;
+        while at < end {
+            let mut arguments = ScanArguments {
+                size: size_of::<ScanArguments>() as u64,
+                flags: 0,
+                start: at,
+                end,
+                walk_end: 0,
+                vec: runs.as_mut_ptr() as u64,
+                vec_len: RUNS as u64,
+                max_pages: 0,
+                category_inverted: PAGE_IS_FILE,
+                category_mask: PAGE_IS_FILE,
+                category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+                return_mask: PAGE_IS_PRESENT,
+            };
+            // SAFETY: the kernel reads and writes the structure, whose size it is told, and writes at most RUNS elements.
+            let found = unsafe { libc::ioctl(self.pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut arguments) };
+            let Ok(found) = usize::try_from(found) else { return Ok(false) };
+            for run in &runs[..found.min(RUNS)] {
+                visit(run.start - base, run.end - run.start)?;
+            }
+            at = arguments.walk_end.max(at + 1);
+        }
+        Ok(true)
+    }
 }
 
 pub fn time_stamp_counter() -> u64 {

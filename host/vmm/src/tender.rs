@@ -70,6 +70,8 @@ pub trait Cpu: Send {
     fn save(&mut self) -> Result<SavedCpu, TenderError>;
     /// Continues where another processor of the same number was saved.
     fn restore(&mut self, saved: &SavedCpu) -> Result<(), TenderError>;
+    /// Forgets what the processor was in the middle of, before it is given another state.
+    fn abandon(&mut self) -> Result<(), TenderError>;
     fn registers(&mut self) -> Result<Registers, TenderError>;
     /// (rip, rsp, rflags) after an [`Exit::Interrupted`]; cheap. `None` while an exception waits to be delivered: it belongs
     /// to the instruction at rip, so the processor must not be sent elsewhere.
@@ -86,6 +88,9 @@ pub trait Tender {
     fn prepare(&mut self) -> Result<(), TenderError>;
     /// All slots come before a processor runs.
     fn map(&mut self, slot: MemorySlot) -> Result<(), TenderError>;
+    /// Forgets what was derived from the contents of the memory at `gpa`, which was changed behind the guest's back; no processor
+    /// runs.
+    fn remap(&mut self, gpa: u64) -> Result<(), TenderError>;
     /// A write to `port` signals `event` and does not stop the processor.
     fn add_doorbell(&mut self, port: u16, event: BorrowedFd<'_>) -> Result<(), TenderError>;
     /// What the host's processor offers to a guest, to be compared: a guest goes on only where it finds the same.

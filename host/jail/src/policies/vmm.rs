@@ -14,6 +14,13 @@ const KVM_GET_SREGS: u32 = 0x8138_ae83;
 const KVM_GET_MSRS: u32 = 0xc008_ae88;
 const KVM_SET_MSRS: u32 = 0x4008_ae89;
 const KVM_GET_XSAVE: u32 = 0x9000_aea4;
+const KVM_SET_REGS: u32 = 0x4090_ae82;
+const KVM_SET_SREGS: u32 = 0x4138_ae84;
+const KVM_SET_XSAVE: u32 = 0x5000_aea5;
+const KVM_SET_VCPU_EVENTS: u32 = 0x4040_aea0;
+const KVM_SET_DEBUGREGS: u32 = 0x4080_aea2;
+const KVM_SET_USER_MEMORY_REGION: u32 = 0x4020_ae46;
+const PAGEMAP_SCAN: u32 = 0xc060_6610;
 const TCGETS: u32 = 0x5401;
 const TCSETS: u32 = 0x5402;
 const TIOCGWINSZ: u32 = 0x5413;
@@ -32,11 +39,16 @@ pub const VCPU: Policy = Policy {
                 KVM_GET_MSRS,
                 KVM_SET_MSRS,
                 KVM_GET_XSAVE,
+                KVM_SET_REGS,
+                KVM_SET_SREGS,
+                KVM_SET_XSAVE,
+                KVM_SET_VCPU_EVENTS,
+                KVM_SET_DEBUGREGS,
                 TCGETS,
                 TCSETS,
                 TIOCGWINSZ,
             ],
-            "run the guest, report a fault, save it, set the system-call entry; a terminal channel's settings",
+            "run the guest, report a fault, save it, put it back, set the system-call entry; a terminal channel's settings",
         ),
         POLL,
         READ,
@@ -100,7 +112,14 @@ pub const CONTROL: Policy = Policy {
         allow(libc::SYS_waitid, "companions are waited for"),
         allow(libc::SYS_getrusage, "memory statistics"),
         allow(libc::SYS_pwrite64, "a snapshot, into a memory file that came with the request"),
-        allow_values(libc::SYS_ioctl, 1, &[TCGETS, TCSETS], "the terminal's settings are restored at the end"),
+        allow_values(
+            libc::SYS_ioctl,
+            1,
+            &[TCGETS, TCSETS, PAGEMAP_SCAN, KVM_SET_USER_MEMORY_REGION],
+            "the terminal's settings are restored at the end; a guest is put back to its snapshot",
+        ),
+        allow(libc::SYS_dup3, "a guest that is put back gets a new invocation channel"),
+        allow(libc::SYS_getrandom, "a guest that is put back gets a new seed"),
         allow_values(libc::SYS_tgkill, 2, &[INTERRUPT], "interrupt a processor's thread"),
         allow(libc::SYS_clock_gettime, "clocks, where the vDSO cannot read them"),
         allow(libc::SYS_restart_syscall, "a wait goes on after SIGCONT"),

@@ -24,10 +24,17 @@ pub enum FromAgent {
         number: i32,
     },
     Stats,
+    /// Put a restored guest back to its snapshot; the descriptor that came with it takes the place of socket channel `channel`.
+    Reset {
+        channel: usize,
+    },
     /// Save the guest into the last descriptor that came, a memory file as long as the snapshot; with `stop`, end it then.
     Snapshot {
         #[serde(default)]
         stop: bool,
+        /// Its accelerator session is saved as well, by whoever asks: without that, a guest that has one is not saved.
+        #[serde(default)]
+        accelerator: bool,
     },
 }
 
@@ -59,6 +66,9 @@ pub struct Boot {
 pub struct Restore {
     pub version: u32,
     pub snapshot: usize,
+    /// `reset` may follow.
+    #[serde(default)]
+    pub resettable: bool,
     pub layers: Vec<LayerIndex>,
     pub channels: BTreeMap<String, usize>,
     #[serde(default)]
@@ -118,6 +128,12 @@ pub enum ToAgent {
     /// The guest has been saved.
     Snapshot {
         pages: u64,
+    },
+    /// The guest has been put back.
+    Reset {
+        us: u64,
+        copied: u64,
+        dropped: u64,
     },
     /// It could not be saved, and goes on.
     Unsaved {
@@ -257,6 +273,7 @@ impl Restore {
         let parts = Bindings::new(&descriptors, &self.layers, &self.channels, &self.regions)?;
         Ok(Restoration {
             snapshot: descriptor(&descriptors, "the snapshot", self.snapshot)?,
+            resettable: self.resettable,
             libos,
             layers: parts.layers,
             channels: parts.channels,

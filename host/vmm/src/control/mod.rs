@@ -1,8 +1,8 @@
 //! `kasoku-vmm`: the same machine as `kasoku exec`, driven by a node agent over a socket.
 //!
-//! The agent sends `boot` or `restore` with the guest's descriptors, and may then send `signal`, `stats`, `snapshot` and
-//! `stop`; the VMM sends `started`, `console`, `stats`, `snapshot` or `unsaved` and, last, `exited` or `fault`. It ends when
-//! the guest or the socket does.
+//! The agent sends `boot` or `restore` with the guest's descriptors, and may then send `signal`, `stats`, `snapshot`, `reset`
+//! and `stop`; the VMM sends `started`, `console`, `stats`, `snapshot` or `unsaved`, `reset` and, last, `exited` or `fault`. It
+//! ends when the guest or the socket does.
 mod frames;
 mod messages;
 
@@ -16,6 +16,7 @@ use crate::guest::Watcher;
 use crate::kvm::KvmTender;
 use crate::machine::{Jails, Machine};
 use crate::outcome::Outcome;
+use crate::reset::Done;
 use crate::sys;
 use crate::tender::Tender;
 use crate::timings::Timings;
@@ -27,6 +28,7 @@ use rustix::net::{SendFlags, send};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Signals that end this process after it has told the agent.
 const FATAL: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
@@ -46,7 +48,7 @@ enum SessionError {
 
 /// Serves one agent and its one guest.
 pub fn run(socket: OwnedFd, native: &NativeFiles) {
-    let mut session = Session { socket, reader: FrameReader::default(), timings: Timings::new() };
+    let mut session = Session { socket, reader: FrameReader::default(), timings: Timings::new(), tender: None };
     let last = match session.serve(native) {
         Ok(outcome) => farewell(outcome),
         Err(SessionError::Closed) => return,
@@ -79,6 +81,7 @@ struct Session {
     socket: OwnedFd,
     reader: FrameReader,
     timings: Timings,
+    tender: Option<KvmTender>,
 }
 
 impl Session {
@@ -98,18 +101,21 @@ impl Session {
         let watcher = Box::new(QueueWatcher { events: events.clone() });
         let descriptors = self.reader.take_descriptors();
         self.timings.mark("boot_message");
+        let mut resettable = false;
         let machine = match first {
             FromAgent::Boot(boot) => {
                 let spec = boot.into_specification(descriptors, libos, watcher)?;
                 Machine::new(&mut tender, spec, jails, &mut self.timings)?
             }
             FromAgent::Restore(restore) => {
+                resettable = restore.resettable;
                 let spec = restore.into_restoration(descriptors, libos, watcher)?;
                 Machine::restore(&mut tender, spec, jails, &mut self.timings)?
             }
             _ => return Err(SessionError::Protocol("the first message is neither `boot` nor `restore`".to_owned())),
         };
-        drop(tender);
+        // What can change the virtual machine is given up, unless it is needed to put the guest back.
+        self.tender = resettable.then_some(tender);
         sys::forbid_dumps().map_err(|e| platform("cannot protect this process", &e))?;
         jail.apply().map_err(Error::from)?;
         self.timings.mark("jail");
@@ -160,11 +166,21 @@ impl Session {
             FromAgent::Boot(_) | FromAgent::Restore(_) => {
                 Err(SessionError::Protocol("a second `boot` or `restore`".to_owned()))
             }
-            FromAgent::Snapshot { stop } => {
+            FromAgent::Reset { channel } => {
+                let (Some(socket), Some(tender)) = (self.reader.take_descriptors().pop(), &mut self.tender) else {
+                    return Err(SessionError::Protocol(
+                        "`reset` of a guest that is not for it, or without a socket".to_owned(),
+                    ));
+                };
+                let began = Instant::now();
+                let Done { copied, dropped } = machine.reset(tender, channel, &socket)?;
+                self.send(&ToAgent::Reset { us: began.elapsed().as_micros() as u64, copied, dropped })
+            }
+            FromAgent::Snapshot { stop, accelerator } => {
                 let Some(file) = self.reader.take_descriptors().pop() else {
                     return Err(SessionError::Protocol("`snapshot` came without a descriptor".to_owned()));
                 };
-                match machine.save(file.as_fd(), stop) {
+                match machine.save(file.as_fd(), stop, accelerator) {
                     Ok(written) => self.send(&ToAgent::Snapshot { pages: written.pages }),
                     Err(error) => self.send(&ToAgent::Unsaved { reason: error.to_string() }),
                 }

@@ -53,6 +53,9 @@ impl Cpu for FakeCpu {
     fn restore(&mut self, _: &SavedCpu) -> Result<(), TenderError> {
         Ok(())
     }
+    fn abandon(&mut self) -> Result<(), TenderError> {
+        Ok(())
+    }
     fn registers(&mut self) -> Result<Registers, TenderError> {
         Ok(Registers::default())
     }

@@ -40,6 +40,20 @@ impl KvmCpu {
     }
 }
 
+impl KvmCpu {
+    /// KVM finishes an `out` when the processor runs again: it does that, and comes back before the next instruction.
+    fn finish_instruction(&mut self) -> Result<(), TenderError> {
+        self.fd.set_kvm_immediate_exit(1);
+        let finished = match self.fd.run() {
+            Ok(VcpuExit::Intr) => true,
+            Err(e) => e.errno() == libc::EINTR,
+            Ok(_) => false,
+        };
+        self.fd.set_kvm_immediate_exit(0);
+        if finished { Ok(()) } else { Err(TenderError::refused("finish a hypercall", libc::EINVAL)) }
+    }
+}
+
 impl Cpu for KvmCpu {
     fn attach(&mut self) -> Result<(), TenderError> {
         self.kicker.attach();
@@ -90,18 +104,13 @@ impl Cpu for KvmCpu {
     }
 
     fn save(&mut self) -> Result<SavedCpu, TenderError> {
-        // KVM finishes an `out` when the processor runs again: it does that, and comes back before the next instruction.
-        self.fd.set_kvm_immediate_exit(1);
-        let finished = match self.fd.run() {
-            Ok(VcpuExit::Intr) => true,
-            Err(e) => e.errno() == libc::EINTR,
-            Ok(_) => false,
-        };
-        self.fd.set_kvm_immediate_exit(0);
-        if !finished {
-            return Err(TenderError::refused("finish a hypercall", libc::EINVAL));
-        }
+        self.finish_instruction()?;
         saved::save(&self.fd)
+    }
+
+    fn abandon(&mut self) -> Result<(), TenderError> {
+        self.finish_instruction()?;
+        saved::forget(&self.fd)
     }
 
     fn restore(&mut self, cpu: &SavedCpu) -> Result<(), TenderError> {

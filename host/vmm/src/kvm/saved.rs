@@ -3,7 +3,9 @@
 use super::state;
 use crate::tender::TenderError;
 use kasoku_abi::snapshot::SavedCpu;
-use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_xsave};
+use kvm_bindings::{
+    KVM_VCPUEVENT_VALID_NMI_PENDING, Msrs, kvm_debugregs, kvm_msr_entry, kvm_regs, kvm_vcpu_events, kvm_xsave,
+};
 use kvm_ioctls::{Error, VcpuFd};
 
 fn refused(action: &'static str) -> impl Fn(Error) -> TenderError {
@@ -53,6 +55,15 @@ pub fn restore(fd: &VcpuFd, index: usize, busy_tss: bool, saved: &SavedCpu) -> R
     // SAFETY: the structure is as long as the state that KVM reads: none of the processor's features that this process has
     // enabled (XCR0_WANTED) needs the longer form.
     unsafe { fd.set_xsave(&xsave) }.map_err(refused("restore extended state"))
+}
+
+/// Drops exceptions that wait to be delivered and the debug registers: neither is in a saved state, which a guest is in
+/// that has none.
+pub fn forget(fd: &VcpuFd) -> Result<(), TenderError> {
+    let none = kvm_vcpu_events { flags: KVM_VCPUEVENT_VALID_NMI_PENDING, ..kvm_vcpu_events::default() };
+    fd.set_vcpu_events(&none).map_err(refused("drop pending events"))?;
+    let none = kvm_debugregs { dr6: 0xffff_0ff0, dr7: 0x400, ..kvm_debugregs::default() };
+    fd.set_debug_regs(&none).map_err(refused("clear the debug registers"))
 }
 
 fn msr(index: u32) -> kvm_msr_entry {

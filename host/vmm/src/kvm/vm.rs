@@ -17,6 +17,7 @@ pub struct KvmTender {
     vm: VmFd,
     host: HostCpu,
     slots: Slots,
+    regions: Vec<kvm_userspace_memory_region>,
     /// The first processor, when it was made ahead.
     first: Option<KvmCpu>,
 }
@@ -48,7 +49,7 @@ impl KvmTender {
             }
         }
         let vm = kvm.create_vm().map_err(|e| TenderError::refused("create a virtual machine", e.errno()))?;
-        Ok(Self { vm, host: HostCpu::new(&kvm)?, slots: Slots::default(), first: None })
+        Ok(Self { vm, host: HostCpu::new(&kvm)?, slots: Slots::default(), regions: Vec::new(), first: None })
     }
 
     fn make_cpu(&self, index: usize) -> Result<KvmCpu, TenderError> {
@@ -78,6 +79,19 @@ impl Tender for KvmTender {
         unsafe { self.vm.set_user_memory_region(region) }
             .map_err(|e| TenderError::refused("add a memory slot", e.errno()))?;
         slots.push(slot.mapping);
+        self.regions.push(region);
+        Ok(())
+    }
+
+    fn remap(&mut self, gpa: u64) -> Result<(), TenderError> {
+        let region = self.regions.iter().find(|region| region.guest_phys_addr == gpa);
+        let region = *region.ok_or_else(|| TenderError::refused("map memory again", libc::EINVAL))?;
+        // Taking a slot away drops all shadow page tables, those of the guest's page tables among them.
+        for memory_size in [0, region.memory_size] {
+            // SAFETY: as in `map`: the same range of the same mapping.
+            unsafe { self.vm.set_user_memory_region(kvm_userspace_memory_region { memory_size, ..region }) }
+                .map_err(|e| TenderError::refused("map memory again", e.errno()))?;
+        }
         Ok(())
     }
 

@@ -112,6 +112,28 @@ impl Mapping {
         let _ = unsafe { madvise(self.base.as_ptr().cast(), len as usize, Advice::LinuxNoHugepage) };
     }
 
+    /// Drops what was written to a part of a copy-on-write mapping: it reads as its file again.
+    pub fn forget_changes(&self, offset: u64, len: u64) -> Result<(), MappingError> {
+        assert!(offset + len <= self.len(), "{len} bytes at {offset:#x} are more than there are");
+        // SAFETY: a part of the range that this mapping owns; there are no references to guest memory, only copies of it.
+        let result =
+            unsafe { madvise(self.base.add(offset as usize).as_ptr().cast(), len as usize, Advice::LinuxDontNeed) };
+        result.map_err(|errno| MappingError { what: "a snapshot again", len, source: errno.into() })
+    }
+
+    /// Copies a part of another mapping of the same length to the same place of this one.
+    pub fn copy_from(&self, other: &Self, offset: u64, len: u64) {
+        assert!(
+            self.len == other.len && offset + len <= self.len(),
+            "{len} bytes at {offset:#x} are more than there are"
+        );
+        let (from, to) =
+            (other.base.as_ptr().wrapping_add(offset as usize), self.base.as_ptr().wrapping_add(offset as usize));
+        // SAFETY: both ranges lie inside their mappings, which do not overlap; there are no references to either, and what a
+        // guest changes meanwhile is bytes.
+        unsafe { from.copy_to_nonoverlapping(to, len as usize) };
+    }
+
     /// Start of the mapping, as KVM wants it for a slot.
     pub fn host_address(&self) -> u64 {
         self.base.as_ptr() as u64

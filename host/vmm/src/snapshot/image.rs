@@ -1,5 +1,5 @@
 //! The file: written from a guest at rest, read and checked before a guest is made of it.
-use super::{Rest, SnapshotError, Written};
+use super::{Cpus, SnapshotError, Written};
 use crate::guest::Guest;
 use crate::memory::GuestMemory;
 use kasoku_abi::boot::{Layer, LibosHeader, MAX_LAYERS, MAX_REGIONS, Region};
@@ -34,7 +34,7 @@ pub struct Saved {
 const MAX_RUN: u64 = 1 << 20;
 
 /// Writes `guest`, whose processors rest, into an empty memory file that has the full length already.
-pub fn write(file: BorrowedFd<'_>, guest: &Guest, host: &Host, rest: &Rest) -> Result<Written, SnapshotError> {
+pub fn write(file: BorrowedFd<'_>, guest: &Guest, host: &Host, rest: &Cpus) -> Result<Written, SnapshotError> {
     if host.build_id == [0; BUILD_ID] {
         return Err(SnapshotError::NoBuildId);
     }

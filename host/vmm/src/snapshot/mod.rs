@@ -6,7 +6,7 @@ mod image;
 mod parking;
 
 pub use image::{Host, Saved, read, write};
-pub use parking::{Parking, Rest};
+pub use parking::{Cpus, Parking, Rest};
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct Written {
 /// Why there is no snapshot, or why one is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    #[error("the guest holds an accelerator session, which is not part of a snapshot")]
+    #[error("the guest has opened an accelerator, and its session is not saved with it")]
     Accelerator,
     #[error("the guest did not come to rest within {} s", REST_TIMEOUT.as_secs())]
     Restless,

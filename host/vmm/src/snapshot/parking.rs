@@ -6,13 +6,20 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
-/// A guest at rest: the state of each processor that had been started.
-pub type Rest = BTreeMap<usize, SavedCpu>;
+/// The state of each processor that had been started.
+pub type Cpus = BTreeMap<usize, SavedCpu>;
+
+/// A guest at rest.
+pub struct Rest {
+    pub cpus: Cpus,
+    /// It has opened an accelerator.
+    pub accelerator: bool,
+}
 
 #[derive(Default)]
 struct State {
     wanted: bool,
-    arrived: Rest,
+    arrived: Cpus,
     flags: u64,
     /// The guest runs no more, or is about to be stopped.
     over: bool,
@@ -67,11 +74,8 @@ impl Parking {
                 break Err(SnapshotError::Ended);
             }
             if state.arrived.len() == started() {
-                break if state.flags & SNAPSHOT_ACCELERATOR == 0 {
-                    Ok(std::mem::take(&mut state.arrived))
-                } else {
-                    Err(SnapshotError::Accelerator)
-                };
+                let cpus = std::mem::take(&mut state.arrived);
+                break Ok(Rest { cpus, accelerator: state.flags & SNAPSHOT_ACCELERATOR != 0 });
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -121,14 +125,14 @@ mod tests {
             })
             .collect();
         let rest = parking.gather(|| {}, || 3).unwrap();
-        assert_eq!(rest.values().map(|cpu| cpu.rip).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(rest.cpus.values().map(|cpu| cpu.rip).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(threads.iter().all(|thread| !thread.is_finished()));
         parking.release();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 
     #[test]
-    fn an_open_accelerator_and_an_end_are_reasons() {
+    fn an_open_accelerator_is_told_and_an_end_is_a_reason() {
         let parking = Arc::new(Parking::default());
         let resting = |flags| {
             let parking = parking.clone();
@@ -140,7 +144,8 @@ mod tests {
             })
         };
         let thread = resting(SNAPSHOT_ACCELERATOR);
-        assert!(matches!(parking.gather(|| {}, || 1), Err(SnapshotError::Accelerator)));
+        assert!(parking.gather(|| {}, || 1).unwrap().accelerator);
+        parking.release();
         thread.join().unwrap();
         parking.end();
         assert!(matches!(parking.gather(|| {}, || 1), Err(SnapshotError::Ended)));
