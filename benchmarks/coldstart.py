@@ -2,8 +2,11 @@
 
 restore/numpy_pyopencl   numpy and pyopencl imported: from the request to the first byte of the answer
 restore/instance         the same until the instance is ready for its first event
+restore/accelerator      context, program and 1 MiB of weights restored on a device: until the first kernel's answer
 restore/throughput       cold starts a second, as many at a time as the machine has cores
 restore/many_functions   50 functions that share an interpreter layer, round robin, cold every time
+reset/1MiB               an instance is put back to its snapshot after an invocation that wrote 1 MiB
+reset/ready              the same until it is ready for its next event
 speedup                  native `python3 -c "import numpy, pyopencl"` over restore/numpy_pyopencl
 density/private_mib      private memory of an idle restored instance
 
@@ -17,6 +20,7 @@ import asyncio
 import contextlib
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -24,7 +28,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,6 +39,7 @@ from common.report import Report, Result, arguments
 from common.sampling import median, percentile, ratio
 from kasoku.gateway.deploy import Code, Deployer
 from kasoku.home import Home
+from kasoku.leases.model import Device, Lease
 from kasoku.node.agent import NodeAgent
 from kasoku.node.instance import Instance
 from kasoku.node.native import Native
@@ -50,6 +55,40 @@ import numpy, pyopencl
 def handler(event, context):
     return {"ok": event["n"] + 1}
 """
+RESIDENT = '''
+import numpy as np
+import pyopencl as cl
+
+context = cl.create_some_context(interactive=False)
+queue = cl.CommandQueue(context)
+program = cl.Program(context, """
+__kernel void add(__global const int *weights, __global int *out, int n) {
+    out[get_global_id(0)] = weights[get_global_id(0)] + n;
+}""").build()
+weights = np.full(1 << 18, 1, np.int32)
+flags = cl.mem_flags
+loaded = cl.Buffer(context, flags.READ_ONLY | flags.COPY_HOST_PTR, hostbuf=weights)
+made = cl.Buffer(context, flags.READ_WRITE, 4096)
+add = cl.Kernel(program, "add")
+out = np.empty(1024, np.int32)
+
+def run(n):
+    add(queue, out.shape, None, loaded, made, np.int32(n))
+    cl.enqueue_copy(queue, out, made)
+    return int(out[-1])
+
+run(0)
+
+def handler(event, context):
+    return {"ok": run(event["n"])}
+'''
+WRITING = """
+region = bytearray(1 << 20)
+
+def handler(event, context):
+    region[::4096] = bytes([event["n"] % 255 + 1]) * (len(region) // 4096)
+    return {"ok": event["n"] + 1}
+"""
 SMALL = """
 NUMBER = %d
 
@@ -58,6 +97,7 @@ def handler(event, context):
 """
 FUNCTIONS = 50
 WARMUP = 10
+ACCELERATOR_ROUNDS = 60
 
 
 async def deploy(node: NodeAgent, layers: StoreLayers, name: str, source: str, **options: object) -> FunctionVersion:
@@ -80,11 +120,11 @@ class Starter:
         self.node = node
         self.number = 0
 
-    async def cold(self, function: FunctionVersion) -> tuple[Instance, float, float]:
+    async def cold(self, function: FunctionVersion, lease: Lease | None = None) -> tuple[Instance, float, float]:
         """A new instance that has answered once; milliseconds until it was ready, and until it had answered."""
         number = self.number = self.number + 1
         begin = time.perf_counter()
-        instance = self.node.instance(f"i-{number:012x}", function, None)
+        instance = self.node.instance(f"i-{number:012x}", function, lease)
         await instance.start()
         ready = time.perf_counter()
         outcome = await instance.invoke(Invocation("request", json.dumps({"n": number}).encode()))
@@ -180,10 +220,52 @@ def result(name: str, samples: list[float], p50: float, p99: float, peers: dict[
     )
 
 
+async def accelerator(
+    report: Report, node: NodeAgent, layers: StoreLayers, starter: Starter, device: Device, wanted: list[str]
+) -> None:
+    """The same with a session."""
+    lease = Lease(device, "benchmark", 1, math.inf)
+
+    @contextlib.asynccontextmanager
+    async def lend(_: FunctionVersion) -> AsyncIterator[Lease]:
+        yield lease
+
+    node.lend_devices(lend)
+    options = {"requirements": wanted, "memory": 256, "arena": 32, "accelerator": device.full_id}
+    function = await deploy(node, layers, "resident", RESIDENT, **options)
+    answers: list[float] = []
+    for number in range(-3, ACCELERATOR_ROUNDS):
+        lease.epoch += 1
+        instance, _, answer = await starter.cold(function, lease)
+        await instance.stop("measured")
+        if number >= 0:
+            answers.append(answer)
+    report.add(result("restore/accelerator", answers, 5, 50))
+
+
+async def put_back(report: Report, node: NodeAgent, layers: StoreLayers, starter: Starter, rounds: int) -> None:
+    """One instance that is put back after each invocation."""
+    function = await deploy(node, layers, "writing", WRITING, memory=256, isolation="invocation")
+    instance, _, _ = await starter.cold(function)
+    memory: list[float] = []
+    ready: list[float] = []
+    for number in range(-WARMUP, rounds):
+        if not await instance.reset():
+            raise RuntimeError("an instance cannot be put back")
+        if number >= 0:
+            memory.append(instance.timings["reset_memory_ms"])
+            ready.append(instance.timings["reset_ms"])
+        await instance.invoke(Invocation("request", json.dumps({"n": number + WARMUP}).encode()))
+    await instance.stop("measured")
+    report.absolute("reset/1MiB", "ms", {"kasoku": memory}, p50_at_most=0.1)
+    report.absolute("reset/ready", "ms", {"kasoku": ready})
+
+
 async def measure(report: Report, work: Path, rounds: int) -> None:
     home = Home(work / "home").make()
     layers = StoreLayers(home)
     node = NodeAgent(Site(home, Native(), layers.path, layers.volume))
+    devices = await node.find_devices()
     native = kasoku.native_python(work / "venv", requirements=PACKAGES)
     imports = [native, "-c", "import numpy, pyopencl"]
     crun = container(work / "bundle", imports)
@@ -229,6 +311,9 @@ async def measure(report: Report, work: Path, rounds: int) -> None:
         report.absolute("density/private_mib", "MiB", {"kasoku": private}, p50_at_most=6)
         rate = await starter.throughput(heavy, 5, (os.cpu_count() or 1) * 2)
         report.add(Result("restore/throughput", "1/s", kasoku=rate, target=">= 400", ok=rate >= 400))
+        await put_back(report, node, layers, starter, rounds)
+        if devices:
+            await accelerator(report, node, layers, starter, devices[0], wanted)
         small = [await deploy(node, layers, f"f{i}", SMALL % i, memory=128) for i in range(FUNCTIONS)]
         many: list[float] = []
         for number in range(2 * FUNCTIONS):

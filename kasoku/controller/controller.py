@@ -14,6 +14,7 @@ from typing import Any
 
 from kasoku.autoscaler.scale import scale
 from kasoku.balancer.pick import pick
+from kasoku.controller.loans import Loans
 from kasoku.controller.pool import Member, Pool, State, Ticket
 from kasoku.leases.model import Decision, Expired, Granted, Lease, NoSuchDeviceError, Preempt, Reclaim, Refused, Waiting
 from kasoku.leases.table import LeaseTable
@@ -63,6 +64,8 @@ class Controller:
         self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
+        self._loans = Loans(leases, self._on_returned)
+        node.lend_devices(self._loans.lend)
         self._clock = asyncio.create_task(self._follow_time())
 
     async def invoke(self, function: FunctionVersion, invocation: Invocation) -> Served:
@@ -85,7 +88,7 @@ class Controller:
                 raise _closed() from None
             raise
         finally:
-            self._give_back(member)
+            self._put_away(member)
         pool.served(outcome.timings["duration_ms"] / 1000)
         return Served(
             outcome=outcome,
@@ -167,6 +170,34 @@ class Controller:
         if member.lease:
             deadline = time.monotonic() + member.pool.function.options.timeout + GRACE_SECONDS
             self.leases.renew(member.lease.device.id, member.lease.epoch, deadline, idle=False)
+
+    def _put_away(self, member: Member) -> None:
+        """An invocation has ended."""
+        if member.pool.function.options.isolation == "invocation" and not self._closing:
+            member.state = State.STARTING
+            member.task = asyncio.create_task(self._run_reset(member))
+        else:
+            self._give_back(member)
+
+    async def _run_reset(self, member: Member) -> None:
+        """Nobody finds what was left in an instance: it is put back to its snapshot, or ends."""
+        assert member.instance is not None
+        clean = False
+        try:
+            clean = await member.instance.reset()
+        except asyncio.CancelledError:
+            pass  # it is to end
+        except Exception:
+            _log.exception("%s cannot be put back to its snapshot", member.id)
+        if clean and member.state is State.STARTING:
+            self._give_back(member)
+            self._reconcile_all()
+        else:
+            ended, reason = member.instance.ended, "it serves one invocation"
+            if member.state is State.STARTING:
+                self._tell(member.pool, "ended", f"{member.id} ends: {ended.result() if ended.done() else reason}")
+            member.state = State.ENDING
+            await self._run_end(member, reason)
 
     def _give_back(self, member: Member) -> None:
         instance, pool = member.instance, member.pool
@@ -310,7 +341,7 @@ class Controller:
             return options.lease == "refuse" and pool.fail_ticket(_refusal(selector), last=True)
         self._add(member)
         deadline = pool.tickets[0].deadline if pool.tickets else now + options.lease_timeout
-        wait = options.lease == "wait"
+        wait = options.lease == "wait" or self._loans.holds(selector)
         self._act(
             self.leases.ask(
                 member.id,
@@ -382,9 +413,11 @@ class Controller:
                     member.pool.fail_ticket(PlatformError("TooManyRequestsException", reason))
                     self._forget(member)
                 case Preempt(lease):
-                    self._spawn(self._suspend(self._members[lease.owner], lease))
+                    if not self._loans.recall(lease):
+                        self._spawn(self._suspend(self._members[lease.owner], lease))
                 case Reclaim(lease):
-                    self._end(self._members[lease.owner], "its device is wanted")
+                    if not self._loans.recall(lease):
+                        self._end(self._members[lease.owner], "its device is wanted")
                 case Expired(lease):
                     self._end(self._members[lease.owner], "its lease ran out")
                 case Waiting():
@@ -500,10 +533,17 @@ class Controller:
             self._act(decisions)
         self._reconcile_all()
 
+    def _on_returned(self, decisions: list[Decision]) -> None:
+        """A device that was lent is back."""
+        if not self._closing:
+            self._act(decisions)
+            self._reconcile_all()
+
     def _reconcile_all(self) -> None:
         for pool in list(self.pools.values()):
             if pool.tickets or pool.retired or pool.wants:
                 self._reconcile(pool)
+        self._loans.offer()
 
     async def _follow_time(self) -> None:
         """Deadlines and idle timeouts. Sleeps while nothing exists that could time out."""

@@ -10,6 +10,7 @@ from kasoku.node.instance import Instance
 from kasoku.node.logs import FunctionLog
 from kasoku.node.shells import Shells
 from kasoku.node.site import Site
+from kasoku.node.snapshots.loan import Lender
 from kasoku.node.snapshots.manager import Snapshots
 from kasoku.registry.model import FunctionVersion
 
@@ -33,6 +34,11 @@ class NodeAgent:
         self.snapshots = Snapshots(site, self.log, budget) if snapshots else None
         self.shells = Shells(site.native, self.max_starting) if snapshots else None
 
+    def lend_devices(self, lender: Lender) -> None:
+        """Where snapshots get devices from."""
+        if self.snapshots:
+            self.snapshots.lender = lender
+
     async def find_devices(self) -> list[Device]:
         """The devices that brokers can serve. A machine without any works too: `device_error` says what was wrong."""
         try:
@@ -40,7 +46,10 @@ class NodeAgent:
         except PlatformError as error:
             self.device_error = error.message
             return []
-        return [as_device(listed) for listed in self.listed]
+        devices = [as_device(listed) for listed in self.listed]
+        if self.snapshots:
+            self.snapshots.devices = devices
+        return devices
 
     def log(self, name: str) -> FunctionLog:
         """The log of a function."""

@@ -77,6 +77,10 @@ class SavedSession:
     """`identity` (kind of device and driver), `bytes`, `objects`, `version`, `save_ms`."""
 
 
+class SessionRefusedError(Exception):
+    """A saved session cannot go on here; the message says why."""
+
+
 class Broker:
     """A running `kasoku-broker serve`. It ends when the agent closes its control socket, or with the agent."""
 
@@ -106,7 +110,7 @@ class Broker:
         """Start a broker for a lease; when this returns, a guest may open the session, and will wait for `ready`.
 
         `output` receives what kernels print, `console` what the broker itself has to say; `session` is the file of a
-        saved session that goes on here. Raises PlatformError.
+        saved session that goes on here, verified and sealed. Raises PlatformError.
         """
         binary = str(native.broker)
         ours, theirs = socket.socketpair()
@@ -119,7 +123,7 @@ class Broker:
         argv += ["--lease-dir", str(leases)]
         if session is not None:
             passed.append(session)
-            argv += ["--session-fd", str(session)]
+            argv += ["--verified-session-fd", str(session)]
         try:
             child = Child.spawn(argv, passed, broker_environment(), stdout=output, stderr=error_write)
         except OSError as error:
@@ -159,13 +163,16 @@ class Broker:
         return self._lost
 
     async def ready(self, device: Device) -> None:
-        """Wait until the device is open. Raises PlatformError with the broker's own words when it cannot serve."""
+        """Wait until the device is open. Raises PlatformError with the broker's own words when it cannot serve, and
+        SessionRefusedError when it cannot serve the session that it was given."""
         try:
             told, _ = await self._answer(READY_SECONDS)
         except TimeoutError:
             raise PlatformError("ServiceException", f"the broker of {device.full_id} was not ready in time") from None
         if told.get("ready") is not True:
             reason = told.get("message")
+            if told.get("error") == "session":
+                raise SessionRefusedError(str(reason))
             # Held by a process that is not ours, such as `kasoku exec`: trying again later may help.
             code = "TooManyRequestsException" if told.get("error") == "held" else "ServiceException"
             raise PlatformError(

@@ -38,6 +38,17 @@ class Snapshot(msgspec.Struct, tag="snapshot"):
     pages: int
 
 
+class Reset(msgspec.Struct, tag="reset"):
+    """The guest was put back to its snapshot."""
+
+    us: int
+    """Microseconds that it took."""
+    copied: int = 0
+    """Pages whose contents were copied back."""
+    dropped: int = 0
+    """Pages that were given back to the host."""
+
+
 class Unsaved(msgspec.Struct, tag="unsaved"):
     """The guest could not be saved, and goes on."""
 
@@ -60,7 +71,7 @@ class Fault(msgspec.Struct, tag="fault"):
     report: str = ""
 
 
-Event = Started | Console | Stats | Snapshot | Unsaved | Exited | Fault
+Event = Started | Console | Stats | Snapshot | Unsaved | Reset | Exited | Fault
 _decoder = msgspec.msgpack.Decoder(Event)
 
 

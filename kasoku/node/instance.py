@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from kasoku.leases.model import Lease
-from kasoku.node.broker import Broker
+from kasoku.node.broker import Broker, SessionRefusedError
 from kasoku.node.deadline import Deadline
 from kasoku.node.errors import Failure, FunctionFailed, PlatformError
 from kasoku.node.failures import explain, read_failure
 from kasoku.node.framed import ConnectionEnded
-from kasoku.node.launch import SDK, environment, launch
+from kasoku.node.launch import INVOKE, SDK, channel, environment, launch
 from kasoku.node.logs import FunctionLog, InvocationLog
 from kasoku.node.outcome import Invocation, Outcome, check_json
 from kasoku.node.process import PipeReader, close_all
@@ -36,7 +36,8 @@ from kasoku.node.sharing import SessionMemory
 from kasoku.node.shells import Shells
 from kasoku.node.site import Site
 from kasoku.node.snapshots.manager import Snapshots
-from kasoku.node.vm import Vm
+from kasoku.node.snapshots.saved import Saved
+from kasoku.node.vm import Vm, VmEnd
 from kasoku.registry.model import FunctionVersion
 
 CHANNEL_GRACE_SECONDS = 2.0
@@ -67,6 +68,8 @@ class Instance:
         self.restored = False
         """Whether it went on from a snapshot instead of booting."""
         self.invocations = 0
+        self.resets = 0
+        """How often it was put back to its snapshot."""
         self.started_at = time.time()
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Becomes the reason when the instance can no longer be used."""
@@ -120,46 +123,73 @@ class Instance:
             raise
 
     async def _bring_up(self) -> None:
-        if self.lease:
-            await self._acquire(self.lease)
-        snapshot = self._snapshots.find(self.function) if self._snapshots else None
+        device = self.lease.device if self.lease else None
+        snapshot = self._snapshots.find(self.function, device) if self._snapshots else None
         if snapshot is not None:
             try:
                 if await self._restore(snapshot):
                     return
             finally:
-                os.close(snapshot)
+                snapshot.close()
         await self._boot()
 
-    async def _restore(self, snapshot: int) -> bool:
-        """Go on from a snapshot; False when it cannot be used."""
+    async def _restore(self, snapshot: Saved) -> bool:
+        """Go on from a snapshot; False when it cannot be used, and nothing of the attempt is left."""
         clock = _Clock(self.timings)
-        await self._launch(snapshot)
-        vm, runner = self._vm, self._runner
-        assert vm and runner and self._snapshots
-        if self._ready:
-            await self._ready
-        runner.send({"type": "restore", "environment": self._own_environment(), "function": self._description()})
+        assert self._snapshots
         try:
+            if self.lease:
+                await self._acquire(self.lease, snapshot.session)
+            if self._ready and snapshot.session is not None:
+                # Its memory is being filled: nothing of the guest may run before that has ended.
+                await self._ready
+            await self._launch(snapshot.memory)
+            if self._ready:
+                await self._ready
+            self._send_restore()
             await self._expect(Ready)
+        except SessionRefusedError as error:
+            return await self._give_up(str(error))
         except ConnectionEnded:
-            await asyncio.wait([vm.ended], timeout=CHANNEL_GRACE_SECONDS)
-            if self._stopping or not vm.ended.done() or vm.ended.result().kind == "exited":
+            if self._stopping or self._vm is None:
                 raise
-            self._snapshots.reject(self.function, vm.ended.result().message)
-            runner.close()
-            await vm.stop()
-            return False
-        vm.ended.add_done_callback(lambda _: self._lose("its virtual machine ended"))
+            await asyncio.wait([self._vm.ended], timeout=CHANNEL_GRACE_SECONDS)
+            if not self._vm.ended.done() or self._vm.ended.result().kind == "exited":
+                raise
+            return await self._give_up(self._vm.ended.result().message)
+        assert self._vm
+        self._vm.ended.add_done_callback(self._on_vm_end)
         self.restored = True
         clock.lap("restore_ms")
         return True
 
+    def _on_vm_end(self, ended: "asyncio.Future[VmEnd]") -> None:
+        end = ended.result()
+        self._lose(f"its virtual machine ended: {end.message or end.kind}")
+
+    def _send_restore(self) -> None:
+        """Tell the runner of a guest at its snapshot who it is from here on."""
+        assert self._runner
+        message = {"type": "restore", "environment": self._own_environment(), "function": self._description()}
+        self._runner.send(message)
+
+    async def _give_up(self, reason: str) -> bool:
+        """The snapshot cannot be used: False, and nothing is left of what was begun."""
+        assert self._snapshots
+        self._snapshots.reject(self.function, reason)
+        self.timings.clear()
+        await self._take_apart()
+        self._vm = self._broker = self._runner = self._session = self._ready = None
+        self._outputs.clear()
+        return False
+
     async def _boot(self) -> None:
         clock = _Clock(self.timings)
+        if self.lease:
+            await self._acquire(self.lease)
         await self._launch()
         assert self._vm and self._runner
-        self._vm.ended.add_done_callback(lambda _: self._lose("its virtual machine ended"))
+        self._vm.ended.add_done_callback(self._on_vm_end)
         await self._vm.running()
         clock.lap("vm_ms")
         hello = await self._expect(Hello)
@@ -174,24 +204,32 @@ class Instance:
         clock.lap("imports_ms")
         self.timings["imports_ms"] = _plausible(ready.timings.get("imports_ms"), self.timings["imports_ms"])
 
-    async def _acquire(self, lease: Lease) -> None:
+    async def _acquire(self, lease: Lease, saved: int | None = None) -> None:
+        """Start the broker, with a saved session or a new one."""
         self._session = SessionMemory.create(self.function.options.arena)
         # A pipe of its own: the VM makes the one it writes to non-blocking, where `printf` of a kernel would lose text.
         output = self._pipe()
         try:
-            self._broker = await Broker.start(
-                self._site.native, lease, self._session, self._site.home.leases, output, self._console
+            broker = self._broker = await Broker.start(
+                self._site.native, lease, self._session, self._site.home.leases, output, self._console, saved
             )
         finally:
             close_all([output])
-        self._broker.exited.add_done_callback(lambda _: self._lose("its broker ended"))
-        self._ready = asyncio.create_task(self._await_broker(self._broker, lease))
+        broker.exited.add_done_callback(lambda _: self._on_broker_end(broker))
+        self._ready = asyncio.create_task(self._await_broker(broker, lease))
+
+    def _on_broker_end(self, broker: Broker) -> None:
+        """One that ends before it is ready says why to whoever waits for that; it may be replaced."""
+        if broker is self._broker and "broker_ms" in self.timings:
+            self._lose("its broker ended")
 
     async def _await_broker(self, broker: Broker, lease: Lease) -> None:
         """The device opens while the VM boots: `broker_ms` overlaps the figures of the VM and the interpreter."""
         start = time.perf_counter()
         await broker.ready(lease.device)
         self.timings["broker_ms"] = (time.perf_counter() - start) * 1000
+        if broker.exited.done():
+            self._lose("its broker ended")
 
     def _pipe(self) -> int:
         """The writing end of a new pipe into the function's log."""
@@ -323,6 +361,31 @@ class Instance:
         all_timings = {**timings, "duration_ms": duration_ms}
         return Outcome(b"" if failure else body, failure, log, all_timings, phases, frames and not failure, spans)
 
+    async def reset(self) -> bool:
+        """Put it back to its snapshot: nothing of an invocation is there for the next. False, and it must not be used
+        again, when it has none, or holds a device: what ran kernels has seen a caller's data."""
+        if not self.restored or self.lease or self.ended.done() or not self._vm or not self._runner:
+            return False
+        start = time.perf_counter()
+        runner, theirs = await channel()
+        before, self._runner = self._runner, runner
+        try:
+            async with asyncio.timeout(self.function.options.init_timeout):
+                done = await self._vm.reset(INVOKE, theirs.fileno())
+                self._send_restore()
+                await self._expect(Ready)
+        except (ConnectionEnded, TimeoutError, FunctionFailed, PlatformError) as error:
+            self._lose(f"it could not be put back: {error}")
+            return False
+        finally:
+            theirs.close()
+            before.close()
+        for output in self._outputs:
+            output.drain()
+        self.resets += 1
+        self.timings = {"reset_ms": (time.perf_counter() - start) * 1000, "reset_memory_ms": done.us / 1000}
+        return True
+
     async def _exchange_parts(
         self, header: dict[str, Any], invocation: Invocation, on_chunk: Callable[[bytes], Awaitable[None]]
     ) -> tuple[Header, bytes]:
@@ -389,6 +452,9 @@ class Instance:
 
     async def _tear_down(self) -> None:
         self._deadline.clear()
+        await self._take_apart()
+
+    async def _take_apart(self) -> None:
         if self._runner:
             self._runner.close()
         if self._ready:

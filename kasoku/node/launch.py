@@ -15,8 +15,18 @@ from kasoku.registry.model import FunctionVersion
 RUNNER = "/usr/lib/kasoku/runner/python/main.py"
 SDK = "/usr/lib/kasoku/sdk/python"
 CHANNEL = "/dev/kasoku/invoke"
+INVOKE = 3
+"""Number of that channel."""
 TASK_ROOT = "/var/task"
 GUEST_ENV = (("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("TZ", "UTC"))
+
+
+async def channel() -> tuple[RunnerProtocol, socket.socket]:
+    """A new invocation channel: the agent's end, and the VM's, which the caller closes."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    _, runner = await asyncio.get_running_loop().create_unix_connection(RunnerProtocol, sock=ours)
+    return runner, theirs
 
 
 async def launch(
@@ -31,7 +41,7 @@ async def launch(
 ) -> tuple[Vm, RunnerProtocol]:
     """Boot the function's VM, or let it go on from a snapshot. `output` gets what it prints; all descriptors stay the
     caller's. Raises PlatformError or OSError."""
-    ours, theirs = socket.socketpair()
+    runner, theirs = await channel()
     stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     layers: list[tuple[int, int]] = []
     volumes: list[tuple[int, int, str]] = []
@@ -46,22 +56,19 @@ async def launch(
             memory_mib=function.options.memory,
             vcpus=function.options.vcpus,
             layers=layers,
-            channels={0: stdin, 1: output, 2: output, 3: theirs.fileno()},
+            channels={0: stdin, 1: output, 2: output, INVOKE: theirs.fileno()},
             args=[function.python, "-B", RUNNER, CHANNEL],
             env=list({**dict(GUEST_ENV), **dict(function.image_env), "LAMBDA_TASK_ROOT": TASK_ROOT}.items()),
             hostname=hostname,
             volumes=volumes,
             snapshot=snapshot,
+            resettable=function.options.isolation == "invocation",
             accelerator=list(accelerator),
         )
-        loop = asyncio.get_running_loop()
-        ours.setblocking(False)
-        _, runner = await loop.create_unix_connection(RunnerProtocol, sock=ours)
-        try:
-            return await Vm.boot(shells.take() if shells else spawn(site.native), plan, console), runner
-        except BaseException:
-            runner.close()
-            raise
+        return await Vm.boot(shells.take() if shells else spawn(site.native), plan, console), runner
+    except BaseException:
+        runner.close()
+        raise
     finally:
         theirs.close()
         close_all([stdin, *(layer[0] for layer in layers), *(volume[0] for volume in volumes)])

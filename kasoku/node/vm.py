@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from kasoku.node.control import Console, ControlProtocol, Exited, Fault, Snapshot, Started, Unsaved, send_with
+from kasoku.node.control import Console, ControlProtocol, Exited, Fault, Reset, Snapshot, Started, Unsaved, send_with
 from kasoku.node.framed import ConnectionEnded
 from kasoku.node.process import Child, PipeReader, Sink, Tail
 from kasoku.node.shells import Shell
@@ -44,6 +44,8 @@ class VmPlan:
     """Descriptor, bytes and place of each volume."""
     snapshot: int | None = None
     """Descriptor of a sealed snapshot that the VM goes on from; arguments and environment are in it then."""
+    resettable: bool = False
+    """The VM may be put back to the snapshot later."""
     accelerator: list[int] = field(default_factory=list)
     """Memory, doorbell and wake descriptors of a session, and one that hangs up with its broker; empty without one."""
 
@@ -67,7 +69,8 @@ class VmPlan:
             descriptors += self.accelerator
         bindings = {"layers": layers, "channels": channels, "regions": regions}
         if self.snapshot is not None:
-            return {"type": "restore", "snapshot": len(descriptors), **bindings}, [*descriptors, self.snapshot]
+            restore = {"type": "restore", "snapshot": len(descriptors), "resettable": self.resettable}
+            return {**restore, **bindings}, [*descriptors, self.snapshot]
         message = {
             "type": "boot",
             **bindings,
@@ -96,6 +99,7 @@ class Vm:
         self._control = control
         self._connection = connection
         self._saved: asyncio.Future[str | None] | None = None
+        self._was_reset: asyncio.Future[Reset] | None = None
         self._console = console
         self._stderr = Tail(console)
         self._reader: PipeReader | None = None
@@ -119,16 +123,32 @@ class Vm:
         """Wait until the library OS runs the program, or will never do so."""
         await asyncio.wait([self._started, self.ended], return_when=asyncio.FIRST_COMPLETED)
 
-    async def save(self, file: int) -> str | None:
-        """Save the guest into a memory file of a snapshot's length, and end it; None, or why it could not be saved."""
+    async def save(self, file: int, *, accelerator: bool = False) -> str | None:
+        """Save the guest into a memory file of a snapshot's length, and end it; None, or why it could not be saved.
+
+        `accelerator`: the caller saves its session, if it has one, as well.
+        """
         self._saved = asyncio.get_running_loop().create_future()
         with contextlib.suppress(OSError):
-            send_with(self._connection, {"type": "snapshot", "stop": True}, [file])
+            send_with(self._connection, {"type": "snapshot", "stop": True, "accelerator": accelerator}, [file])
         await asyncio.wait([self._saved, self.ended], return_when=asyncio.FIRST_COMPLETED)
         if self._saved.done():
             return self._saved.result()
         end: VmEnd = self.ended.result()
         return f"the virtual machine ended: {end.message or end.kind}"
+
+    async def reset(self, channel: int, descriptor: int) -> Reset:
+        """Put the guest back to its snapshot, with another socket as that channel. Raises ConnectionEnded."""
+        self._was_reset = asyncio.get_running_loop().create_future()
+        try:
+            send_with(self._connection, {"type": "reset", "channel": channel}, [descriptor])
+        except OSError as error:
+            raise ConnectionEnded(f"the virtual machine is gone: {error}") from None
+        await asyncio.wait([self._was_reset, self.ended], return_when=asyncio.FIRST_COMPLETED)
+        if self._was_reset.done():
+            return self._was_reset.result()
+        end: VmEnd = self.ended.result()
+        raise ConnectionEnded(f"the virtual machine ended: {end.message or end.kind}")
 
     async def stop(self) -> VmEnd:
         """End the VM now; the process is gone when this returns."""
@@ -161,6 +181,9 @@ class Vm:
                     case Snapshot() | Unsaved():
                         if self._saved and not self._saved.done():
                             self._saved.set_result(event.reason if isinstance(event, Unsaved) else None)
+                    case Reset():
+                        if self._was_reset and not self._was_reset.done():
+                            self._was_reset.set_result(event)
                     case Exited():
                         end = VmEnd("exited", event.status, "")
                     case Fault():

@@ -42,6 +42,7 @@ class App:
         init_timeout: float | None = None,
         lease: str | None = None,
         lease_timeout: float | None = None,
+        isolation: str | None = None,
         priority: int | None = None,
         max_instances: int | None = None,
         min_instances: int | None = None,

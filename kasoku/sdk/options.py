@@ -16,6 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 APIS = ("opencl",)
 LEASE_MODES = ("wait", "refuse")
+ISOLATIONS = ("instance", "invocation")
 MAX_ENV_BYTES = 32 * 1024
 
 
@@ -56,6 +57,8 @@ class FunctionOptions(NamedTuple):
     """Environment variables of the function."""
     volumes: tuple[tuple[str, str], ...] = ()
     """Place in the guest and name of each volume, which appears there read-only."""
+    isolation: str = "instance"
+    """What an invocation finds of those before it: what they left in their `instance`, or nothing (`invocation`)."""
     secrets: tuple[str, ...] = ()
     """Names of secrets (`kasoku secret set`) that become environment variables of the function."""
 
@@ -65,6 +68,7 @@ class FunctionOptions(NamedTuple):
         return {**self._asdict(), **lists, "env": dict(self.env), "volumes": dict(self.volumes)}
 
 
+_CHOICES = {"lease": LEASE_MODES, "isolation": ISOLATIONS}
 _RANGES: dict[str, tuple[float, float, str]] = {
     "arena": (16, 16384, "MiB"),
     "memory": (64, 1 << 20, "MiB"),
@@ -112,9 +116,9 @@ def _checked(option: str, value: Any) -> Any:
         if value.split(":")[0] not in APIS:
             raise OptionError(option, f"{value!r} asks for an unknown API; known are {', '.join(APIS)}")
         return value
-    if option == "lease":
-        if value not in LEASE_MODES:
-            raise OptionError(option, f"{value!r} is not one of {', '.join(LEASE_MODES)}")
+    if option in _CHOICES:
+        if value not in _CHOICES[option]:
+            raise OptionError(option, f"{value!r} is not one of {', '.join(_CHOICES[option])}")
         return value
     if option == "requirements":
         return _requirements(value)

@@ -1,6 +1,7 @@
 """The demo, as `make demo` runs it, and the example functions on every device of this machine."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from kasoku.cli.bundle import bundle
 from kasoku.sdk.errors import FunctionError
 from kasoku.sdk.source import read_declarations
-from tests.conftest import ROOT, Server, deployment_of_zip, share_layers
+from tests.conftest import ROOT, Server, deployment_of_zip, eventually, share_layers, start_real
 
 
 def test_the_demo(tmp_path: Path) -> None:
@@ -48,3 +49,23 @@ def test_matmul_on_every_device(real: Server) -> None:
         with pytest.raises(FunctionError, match="size must be"):
             real.call("matmul", {"size": 0, "seed": 1})
         assert not real.call("matmul", {"size": 2, "seed": 1}).detail["cold"], "its own errors cost no instance"
+
+
+def test_the_resident_model_answers_from_its_snapshot(tmp_path: Path) -> None:
+    server = start_real(tmp_path / "home", snapshots=True)
+    try:
+        if server.device == "none":
+            pytest.skip("no accelerator here")
+        folder = ROOT / "examples" / "resident_model"
+        (declared,) = read_declarations(folder / "model.py")
+        options = {**declared.options.to_json(), "accelerator": server.device, "idle_timeout": 0}
+        body = deployment_of_zip(bundle(folder / "model.py", []), declared.handler, options)
+        server.gateway.json("PUT", "/v1/functions/resident-model", body)
+        eventually(lambda: any((tmp_path / "home" / "snapshots").glob("*.snapshot")), "a snapshot")
+        environment = {**os.environ, "KASOKU_URL": server.gateway.url, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, str(folder / "check.py"), "3"]
+        check = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert check.returncode == 0, check.stdout + check.stderr
+        assert check.stdout.count("restore") == 3, check.stdout
+    finally:
+        server.stop()

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from kasoku.node.snapshots.file import Manifest, read_manifest
+from kasoku.node.snapshots.store import SnapshotStore
 from tests.conftest import Server, eventually, start_real
 
 
@@ -16,10 +18,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.stop()
 
 
-def files(server: Server, name: str) -> list[Path]:
-    from kasoku.node.snapshots.file import Manifest
-    from kasoku.node.snapshots.store import SnapshotStore
+def manifest(server: Server, name: str) -> Manifest:
+    return read_manifest(files(server, name)[0])
 
+
+def files(server: Server, name: str) -> list[Path]:
     folder = server.home / "snapshots"
     found = SnapshotStore(folder).entries()
     return [folder / f"{id}.snapshot" for id, _, m in found if isinstance(m, Manifest) and m.key["function"] == name]
@@ -159,22 +162,84 @@ def test_what_cannot_be_saved_boots_and_says_why(name: str, server: Server) -> N
 
 ACCELERATOR = """
 import pyopencl as cl
-{at_import}
 def handler(event, context):
     context = cl.create_some_context(interactive=False)
     return context.devices[0].name
 """
 
 
-def test_functions_with_an_accelerator(server: Server) -> None:
+OPENCL: dict[str, Any] = {"requirements": ["numpy", "pyopencl"], "memory": 384, "arena": 64}
+
+
+def test_an_accelerator_that_is_only_imported_is_not_in_the_snapshot(server: Server) -> None:
     if server.device == "none":
         pytest.skip("no accelerator here")
-    options: dict[str, Any] = {"requirements": ["numpy", "pyopencl"], "accelerator": server.device, "memory": 384}
-    deploy(server, "lazy", ACCELERATOR.format(at_import=""), **options)
+    deploy(server, "lazy", ACCELERATOR, accelerator=server.device, **OPENCL)
     answer = server.call("lazy")
     assert was_restored(answer) and answer.result
-    server.deploy("eager", ACCELERATOR.format(at_import="print(cl.get_platforms())"), idle_timeout=0, **options)
-    eventually(lambda: "no snapshot, instances boot" in log(server, "eager"), "a warning")
+    assert manifest(server, "lazy").session is None
+
+
+RESIDENT = '''
+import numpy as np
+import pyopencl as cl
+print("initialised once more")
+context = cl.create_some_context(interactive=False)
+queue = cl.CommandQueue(context)
+program = cl.Program(context, """
+__kernel void scale(__global const int *weights, __global int *out, int factor) {
+    int i = get_global_id(0);
+    out[i] = weights[i] * factor + 1;
+}""").build()
+weights = np.arange(1 << 18, dtype=np.int32)
+flags = cl.mem_flags
+loaded = cl.Buffer(context, flags.READ_ONLY | flags.COPY_HOST_PTR, hostbuf=weights)
+made = cl.Buffer(context, flags.READ_WRITE, weights.nbytes)
+scale = cl.Kernel(program, "scale")
+scale(queue, weights.shape, None, loaded, made, np.int32(2))
+queue.finish()
+def handler(event, _):
+    before = np.empty_like(weights)
+    cl.enqueue_copy(queue, before, made)
+    scale(queue, weights.shape, None, loaded, made, np.int32(event))
+    after = np.empty_like(weights)
+    cl.enqueue_copy(queue, after, made)
+    return [bool((before == weights * 2 + 1).all()), bool((after == weights * event + 1).all())]
+'''
+
+
+def test_a_session_goes_on_in_every_clone(server: Server) -> None:
+    if server.device == "none":
+        pytest.skip("no accelerator here")
+    deploy(server, "resident", RESIDENT, accelerator=server.device, **OPENCL)
+    described = manifest(server, "resident")
+    assert described.session is not None and described.device
+    for factor in (3, 5, 7):
+        answer = server.call("resident", factor)
+        assert answer.result == [True, True], "another clone's work shows, or none"
+        assert was_restored(answer), log(server, "resident")
+    assert log(server, "resident").count("initialised once more") == 1
+
+
+def test_a_device_that_is_wanted_is_not_kept_from_anybody(server: Server) -> None:
+    """The making of a snapshot gives its device up, and is done again."""
+    if server.device == "none":
+        pytest.skip("no accelerator here")
+    slow = "import time\nimport pyopencl as cl\ncl.create_some_context(interactive=False)\ntime.sleep(3)\n"
+    server.deploy("slow", slow + "def handler(e, c): return 1", accelerator=server.device, idle_timeout=0, **OPENCL)
+    deploy(server, "lazy", ACCELERATOR, accelerator=server.device, **OPENCL)
+    assert server.call("lazy").result
+    eventually(lambda: bool(files(server, "slow")), "a snapshot after all")
+
+
+def test_a_session_of_another_kind_of_device_is_not_used() -> None:
+    from kasoku.leases.model import Device
+    from kasoku.node.snapshots.saved import Saved
+
+    saved = Saved(-1, -1, "intel|A processor|2026.1|OpenCL 3.0")
+    assert saved.fits(Device("intel:0.1", "opencl", "cpu", "A processor"))
+    assert not saved.fits(Device("intel:0", "opencl", "cpu", "Another processor"))
+    assert not saved.fits(Device("pocl:0", "opencl", "cpu", "A processor"))
 
 
 def test_a_removed_function_leaves_no_snapshot(server: Server) -> None:

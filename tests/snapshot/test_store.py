@@ -13,12 +13,20 @@ import pytest
 
 from kasoku.node.snapshots.file import SEALS, Manifest, SnapshotDamagedError
 from kasoku.node.snapshots.key import SnapshotKey
+from kasoku.node.snapshots.saved import Saved
 from kasoku.node.snapshots.store import SnapshotStore
 from tests.conftest import ROOT
 
-KEY = SnapshotKey("tenant", "f", "v", ("sha256:1",), 64, 1, "kvm", "libos", "vmm", "runtime", "host")
+KEY = SnapshotKey("tenant", "f", "v", ("sha256:1",), 64, 1, "kvm", "libos", "vmm", "runtime", "broker", "host")
 SIZE = 16 << 20
 DATA = {0: b"header" * 700, 2 << 20: os.urandom(3 << 20), (9 << 20) + 4096: b"end" * 4096}
+
+
+SESSION = {4096: b"session" * 300000}
+
+
+def saved(data: dict[int, bytes] = DATA) -> Saved:
+    return Saved(memory(data), memory(SESSION), "intel|a device|1")
 
 
 def memory(data: dict[int, bytes] = DATA) -> int:
@@ -32,26 +40,37 @@ def memory(data: dict[int, bytes] = DATA) -> int:
 @pytest.fixture
 def store(tmp_path: Path) -> SnapshotStore:
     store = SnapshotStore(tmp_path)
-    file = memory()
-    store.save(KEY, file)
-    os.close(file)
+    kept = saved()
+    store.save(KEY, kept)
+    kept.close()
     return store
 
 
-def contents(file: int) -> bytes:
-    data = os.pread(file, SIZE + 1, 0)
-    os.close(file)
+def contents(file: Saved) -> tuple[bytes, bytes, str]:
+    assert file.session is not None
+    data = os.pread(file.memory, SIZE + 1, 0), os.pread(file.session, SIZE + 1, 0), file.device
+    file.close()
     return data
 
 
 def test_comes_back_sealed_and_with_its_holes(store: SnapshotStore) -> None:
     import fcntl
 
-    opened, expected = store.open(KEY), memory()
-    assert opened is not None
-    assert fcntl.fcntl(opened, fcntl.F_GET_SEALS) == SEALS
-    assert os.fstat(opened).st_blocks * 512 < 4 << 20
+    opened, expected = store.open(KEY), saved()
+    assert opened is not None and opened.session is not None
+    assert fcntl.fcntl(opened.memory, fcntl.F_GET_SEALS) == fcntl.fcntl(opened.session, fcntl.F_GET_SEALS) == SEALS
+    assert opened.held_bytes < 7 << 20
     assert contents(opened) == contents(expected)
+
+
+def test_a_guest_without_a_session_comes_back_alone(store: SnapshotStore) -> None:
+    key, file = replace(KEY, function="g"), memory()
+    store.save(key, Saved(file))
+    opened = store.open(key)
+    assert opened is not None and (opened.session, opened.device) == (None, "")
+    assert os.pread(opened.memory, SIZE, 0) == os.pread(file, SIZE, 0)
+    opened.close()
+    os.close(file)
 
 
 def test_files_are_the_users_own_and_hold_no_plain_text(store: SnapshotStore, tmp_path: Path) -> None:
@@ -101,10 +120,10 @@ def test_removal_by_name(store: SnapshotStore) -> None:
 
 WRITER = """
 import os, sys
-from tests.snapshot.test_store import KEY, memory
+from tests.snapshot.test_store import KEY, saved
 from kasoku.node.snapshots.store import SnapshotStore
 from pathlib import Path
-store, new = SnapshotStore(Path(sys.argv[1])), memory({0: b"new" * 1000000})
+store, new = SnapshotStore(Path(sys.argv[1])), saved({0: b"new" * 1000000})
 print("begin", flush=True)
 while True:
     store.save(KEY, new)
@@ -112,14 +131,14 @@ while True:
 
 
 def test_a_killed_writer_leaves_the_old_or_the_new_state(store: SnapshotStore, tmp_path: Path) -> None:
-    old, new = contents(memory()), contents(memory({0: b"new" * 1000000}))
+    old, new = contents(saved()), contents(saved({0: b"new" * 1000000}))
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for moment in range(8):
+    for moment in range(30):
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path)], env=env, stdout=subprocess.PIPE, text=True
         )
         assert writer.stdout is not None and writer.stdout.readline() == "begin\n"
-        time.sleep(0.003 * moment)
+        time.sleep(0.001 * moment)
         writer.send_signal(signal.SIGKILL)
         writer.wait()
         writer.stdout.close()

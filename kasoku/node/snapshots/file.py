@@ -1,8 +1,8 @@
-"""A snapshot on disk: a manifest that can be read, and the guest's memory encrypted for its tenant.
+"""A snapshot on disk: a manifest that can be read, and the memory of guest and session encrypted for their tenant.
 
 ```
 magic "KASOKUSN", u32 length of the manifest, the manifest (JSON)
-chunks: u32 length, AES-256-GCM of at most 1 MiB of the memory's data (its holes are left out)
+chunks: u32 length, AES-256-GCM of at most 1 MiB of the guest's, then of the session's data (holes are left out)
 ```
 Each file has a key of its own, derived from the node's key, the tenant and a random salt, so a counter is nonce enough.
 The hash of the manifest, the chunk's number and whether it is the last are authenticated with each chunk: nothing can
@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from kasoku.node.snapshots.key import SnapshotKey
+from kasoku.node.snapshots.saved import Saved
 
 MAGIC = b"KASOKUSN"
 CHUNK = 1 << 20
@@ -39,25 +40,54 @@ class SnapshotDamagedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One memory file of a snapshot."""
+
+    size: int
+    """Bytes."""
+    extents: list[list[int]]
+    """Offset and length of each run of data in it."""
+
+    @classmethod
+    def of(cls, descriptor: int) -> "Part":
+        """As a file is."""
+        return cls(os.fstat(descriptor).st_size, _extents_of(descriptor))
+
+    @property
+    def sound(self) -> bool:
+        """Whether a file can be like this."""
+        return isinstance(self.size, int) and all(
+            isinstance(o, int) and isinstance(n, int) and o >= 0 and n > 0 and o + n <= self.size
+            for o, n in self.extents
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What the outside of a snapshot says."""
 
     key: dict[str, Any]
     created_at: float
-    size: int
-    """Bytes of the memory file."""
-    extents: list[list[int]]
-    """Offset and length of each run of data in it."""
+    memory: Part
+    """The guest."""
+    session: Part | None
+    """Its accelerator session."""
+    device: str
+    """Kind of device and driver that the session needs."""
     salt: str
+
+    @property
+    def parts(self) -> list[Part]:
+        """In the order of their chunks."""
+        return [self.memory] if self.session is None else [self.memory, self.session]
 
     @property
     def data_bytes(self) -> int:
         """Bytes that are not holes."""
-        return sum(length for _, length in self.extents)
+        return sum(length for part in self.parts for _, length in part.extents)
 
 
-def extents_of(descriptor: int) -> list[list[int]]:
-    """The runs of data in a memory file."""
+def _extents_of(descriptor: int) -> list[list[int]]:
     size = os.fstat(descriptor).st_size
     found: list[list[int]] = []
     end = 0
@@ -71,10 +101,11 @@ def extents_of(descriptor: int) -> list[list[int]]:
     return found
 
 
-def write(target: Path, key: SnapshotKey, memory: int, node_key: bytes, created_at: float) -> Manifest:
+def write(target: Path, key: SnapshotKey, saved: Saved, node_key: bytes, created_at: float) -> Manifest:
     """Write a snapshot. It is there in full under its name, or not at all, whatever ends this process meanwhile."""
     salt = secrets.token_bytes(32)
-    manifest = Manifest(asdict(key), created_at, os.fstat(memory).st_size, extents_of(memory), salt.hex())
+    session = None if saved.session is None else Part.of(saved.session)
+    manifest = Manifest(asdict(key), created_at, Part.of(saved.memory), session, saved.device, salt.hex())
     head = json.dumps(asdict(manifest)).encode()
     cipher, bound = _cipher(node_key, key.tenant, salt), hashlib.sha256(head).digest()
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
@@ -82,10 +113,10 @@ def write(target: Path, key: SnapshotKey, memory: int, node_key: bytes, created_
     try:
         with open(descriptor, "wb") as file:
             file.write(MAGIC + _LENGTH.pack(len(head)) + head)
-            pieces = list(_pieces(manifest.extents))
-            for number, (offset, length) in enumerate(pieces):
+            pieces = list(_pieces(manifest, saved))
+            for number, (source, offset, length) in enumerate(pieces):
                 sealed = cipher.encrypt(
-                    _nonce(number), os.pread(memory, length, offset), _context(bound, number, len(pieces))
+                    _nonce(number), os.pread(source, length, offset), _context(bound, number, len(pieces))
                 )
                 file.write(_LENGTH.pack(len(sealed)) + sealed)
             file.flush()
@@ -111,8 +142,8 @@ def read_manifest(path: Path) -> Manifest:
         raise SnapshotDamagedError(f"it cannot be read: {error.strerror}") from None
 
 
-def open_verified(path: Path, key: SnapshotKey, node_key: bytes) -> int:
-    """Read and verify all of a snapshot; a sealed memory file. Raises SnapshotDamagedError."""
+def open_verified(path: Path, key: SnapshotKey, node_key: bytes) -> Saved:
+    """Read and verify all of a snapshot; sealed memory files. Raises SnapshotDamagedError."""
     try:
         with path.open("rb") as file:
             manifest, head = _head(file)
@@ -139,31 +170,33 @@ def _head(file: BinaryIO) -> tuple[Manifest, bytes]:
     if len(head) < length:
         raise SnapshotDamagedError("it ends inside its manifest")
     try:
-        manifest = Manifest(**json.loads(head))
+        told = json.loads(head)
+        parts = [told[name] and Part(**told[name]) for name in ("memory", "session")]
+        manifest = Manifest(**{**told, "memory": parts[0], "session": parts[1]})
         salt_bytes = len(bytes.fromhex(manifest.salt))
         sound = (
             salt_bytes == 32
             and isinstance(manifest.key, dict)
-            and all(
-                isinstance(o, int) and isinstance(n, int) and o >= 0 and n > 0 and o + n <= manifest.size
-                for o, n in manifest.extents
-            )
+            and isinstance(manifest.device, str)
+            and isinstance(manifest.memory, Part)
+            and all(part.sound for part in manifest.parts)
         )
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise SnapshotDamagedError(f"its manifest cannot be read: {error}") from None
     if not sound:
         raise SnapshotDamagedError("its manifest says what no snapshot says")
     return manifest, head
 
 
-def _load(file: BinaryIO, manifest: Manifest, head: bytes, tenant: str, node_key: bytes) -> int:
+def _load(file: BinaryIO, manifest: Manifest, head: bytes, tenant: str, node_key: bytes) -> Saved:
     cipher = _cipher(node_key, tenant, bytes.fromhex(manifest.salt))
     bound = hashlib.sha256(head).digest()
-    memory = os.memfd_create("kasoku-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    saved = Saved(_memory_file(manifest.memory.size), device=manifest.device)
     try:
-        os.ftruncate(memory, manifest.size)
-        pieces = list(_pieces(manifest.extents))
-        for number, (offset, length) in enumerate(pieces):
+        if manifest.session:
+            saved.session = _memory_file(manifest.session.size)
+        pieces = list(_pieces(manifest, saved))
+        for number, (target, offset, length) in enumerate(pieces):
             start = file.read(_LENGTH.size)
             sealed = file.read(length + 16) if len(start) == _LENGTH.size else b""
             if len(sealed) != length + 16 or _LENGTH.unpack(start)[0] != length + 16:
@@ -174,10 +207,22 @@ def _load(file: BinaryIO, manifest: Manifest, head: bytes, tenant: str, node_key
                 raise SnapshotDamagedError(
                     f"chunk {number} of {len(pieces)} is not what was written, or for another tenant"
                 ) from None
-            os.pwrite(memory, data, offset)
+            os.pwrite(target, data, offset)
         if file.read(1):
             raise SnapshotDamagedError("something follows its last chunk")
-        seal(memory)
+        seal(saved.memory)
+        if saved.session is not None:
+            seal(saved.session)
+    except BaseException:
+        saved.close()
+        raise
+    return saved
+
+
+def _memory_file(size: int) -> int:
+    memory = os.memfd_create("kasoku-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(memory, size)
     except BaseException:
         os.close(memory)
         raise
@@ -185,14 +230,17 @@ def _load(file: BinaryIO, manifest: Manifest, head: bytes, tenant: str, node_key
 
 
 def seal(memory: int) -> None:
-    """Make a memory file final: the VMM takes no other."""
+    """Make a memory file final: VMM and broker take no other."""
     fcntl.fcntl(memory, fcntl.F_ADD_SEALS, SEALS)
 
 
-def _pieces(extents: list[list[int]]) -> Iterator[tuple[int, int]]:
-    for start, length in extents:
-        for offset in range(start, start + length, CHUNK):
-            yield offset, min(CHUNK, start + length - offset)
+def _pieces(manifest: Manifest, saved: Saved) -> Iterator[tuple[int, int, int]]:
+    """Memory file, offset and length of each chunk."""
+    for part, file in zip(manifest.parts, (saved.memory, saved.session), strict=False):
+        assert file is not None
+        for start, length in part.extents:
+            for offset in range(start, start + length, CHUNK):
+                yield file, offset, min(CHUNK, start + length - offset)
 
 
 def _cipher(node_key: bytes, tenant: str, salt: bytes) -> AESGCM:

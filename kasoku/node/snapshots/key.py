@@ -11,7 +11,7 @@ from pathlib import Path
 from kasoku.node.native import Native
 from kasoku.registry.model import FunctionVersion
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files' format and of what the runner does around a snapshot."""
 TENANT = "local"
 """A node serves one tenant so far; keys and encryption are per tenant all the same."""
@@ -34,6 +34,8 @@ class SnapshotKey:
     vmm: str
     runtime: str
     """SHA-256 of the runtime layer, which holds the runner."""
+    broker: str
+    """SHA-256 of the broker, whose sessions a function with an accelerator may hold; empty without one."""
     host: str
     """Processor model and features, kernel release."""
     format: int = FORMAT
@@ -57,6 +59,7 @@ def key_of(function: FunctionVersion, native: Native) -> SnapshotKey:
         libos=_file(native.find("kasoku-libos")),
         vmm=_file(native.vmm),
         runtime=_file(native.runtime_layer),
+        broker=_file(native.broker) if function.options.accelerator else "",
         host=host(),
     )
 

@@ -1,18 +1,24 @@
-"""Which functions have a snapshot at hand. Instances ask; a worker opens or makes what is missing, one at a time."""
+"""Which functions have a snapshot at hand. Instances ask; workers open or make what is missing, one at a time.
+
+A function that cannot be initialised without its device is made by a second worker, which waits for one that nobody
+else wants, so that the others need not wait with it.
+"""
 
 import asyncio
 import contextlib
 import logging
-import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
+from kasoku.leases.model import Device
 from kasoku.node.errors import PlatformError
 from kasoku.node.logs import FunctionLog
 from kasoku.node.site import Site
-from kasoku.node.snapshots.builder import NoSnapshotError, build
+from kasoku.node.snapshots.builder import NeedsDeviceError, NoSnapshotError, build
 from kasoku.node.snapshots.file import SnapshotDamagedError
 from kasoku.node.snapshots.key import SnapshotKey, key_of
+from kasoku.node.snapshots.loan import Lender, Recalled
+from kasoku.node.snapshots.saved import Saved
 from kasoku.node.snapshots.store import SnapshotStore
 from kasoku.registry.model import FunctionVersion
 
@@ -29,33 +35,50 @@ class Snapshots:
         self._log_of = log_of
         self._store = SnapshotStore(site.home.snapshots)
         self._budget = budget_bytes
-        self._open: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        """By function version: sealed memory and its bytes, least recently used first."""
+        self._open: OrderedDict[str, tuple[Saved, int]] = OrderedDict()
+        """By function version: the snapshot and its bytes, least recently used first."""
         self._without: dict[str, str] = {}
         """Versions that have none, and why."""
         self._failures: dict[str, int] = {}
-        self._wanted: OrderedDict[str, FunctionVersion] = OrderedDict()
-        self._work = asyncio.Event()
-        self._worker = asyncio.create_task(self._serve())
+        self._wanted: dict[str, FunctionVersion] = {}
+        """What is looked for or being made."""
         self._idle = asyncio.Event()
+        self._line: asyncio.Queue[FunctionVersion] = asyncio.Queue()
+        self._device_line: asyncio.Queue[FunctionVersion] = asyncio.Queue()
+        self._workers = [
+            asyncio.create_task(self._serve(self._line, self._provide)),
+            asyncio.create_task(self._serve(self._device_line, self._provide_with_device)),
+        ]
+        self.devices: list[Device] = []
+        """What this node has."""
+        self.lender: Lender | None = None
+        """Where to get devices from; without one, functions that need them for their initialisation boot."""
 
-    def find(self, function: FunctionVersion) -> int | None:
-        """The sealed memory of a function's snapshot, to be closed; None while there is none: then it is looked for."""
+    def find(self, function: FunctionVersion, device: Device | None = None) -> Saved | None:
+        """A function's snapshot that fits the instance's device, to be closed; None while there is none: then it is
+        looked for."""
         found = self._open.get(function.version)
         if found is None:
             self.want(function)
             return None
+        saved = found[0]
+        if device and not saved.fits(device):
+            # Another device of this node may be of its kind. If there is none any more, it serves nobody.
+            if not any(saved.fits(other) for other in self.devices):
+                self.reject(function, f"it needs {saved.device}, and this node has none")
+            return None
         self._open.move_to_end(function.version)
-        return os.dup(found[0])
+        return saved.duplicate()
 
     def want(self, function: FunctionVersion) -> None:
         """Open the snapshot of a function, or make it. One with volumes has none: they may be replaced by name."""
         if function.options.volumes:
             return
-        if function.version not in self._open and function.version not in self._without:
+        known = (self._open, self._without, self._wanted)
+        if not any(function.version in versions for versions in known):
             self._wanted[function.version] = function
             self._idle.clear()
-            self._work.set()
+            self._line.put_nowait(function)
 
     def reject(self, function: FunctionVersion, reason: str) -> None:
         """A snapshot could not be used: make another."""
@@ -71,7 +94,7 @@ class Snapshots:
 
     def forget(self, function: FunctionVersion) -> None:
         """The version is gone, and its snapshot with it."""
-        self._wanted.pop(function.version, None)
+        self._settle(function.version)
         self._without.pop(function.version, None)
         self._drop(function.version)
         with contextlib.suppress(PlatformError, OSError):
@@ -84,70 +107,99 @@ class Snapshots:
 
     async def close(self) -> None:
         """Stop working, close what is open."""
-        self._worker.cancel()
-        await asyncio.wait([self._worker])
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.wait(self._workers)
         for version in list(self._open):
             self._drop(version)
 
-    async def _serve(self) -> None:
-        await asyncio.to_thread(self._store.sweep)
+    async def _serve(
+        self, line: asyncio.Queue[FunctionVersion], provide: Callable[[FunctionVersion], Awaitable[bool]]
+    ) -> None:
+        if line is self._line:
+            await asyncio.to_thread(self._store.sweep)
         while True:
-            await self._work.wait()
-            while self._wanted:
-                version, function = next(iter(self._wanted.items()))
-                try:
-                    await self._provide(function)
-                except NoSnapshotError as error:
-                    self._refuse(function, str(error))
-                except PlatformError as error:
-                    self._refuse(function, error.message)
-                except Exception:  # one function's trouble must not cost the others their snapshots
-                    _log.exception("a snapshot of %s cannot be made", function.name)
-                    self._refuse(function, "an internal error, which the server's log has")
-                self._wanted.pop(version, None)
-            self._work.clear()
+            function = await line.get()
+            if self._wanted.get(function.version) is not function:
+                continue  # forgotten meanwhile
+            settled = True
+            try:
+                settled = await provide(function)
+            except NoSnapshotError as error:
+                self._refuse(function, str(error))
+            except PlatformError as error:
+                self._refuse(function, error.message)
+            except Exception:  # one function's trouble must not cost the others their snapshots
+                _log.exception("a snapshot of %s cannot be made", function.name)
+                self._refuse(function, "an internal error, which the server's log has")
+            if settled:
+                self._settle(function.version)
+
+    def _settle(self, version: str) -> None:
+        self._wanted.pop(version, None)
+        if not self._wanted:
             self._idle.set()
 
-    async def _provide(self, function: FunctionVersion) -> None:
+    async def _provide(self, function: FunctionVersion) -> bool:
+        """Open or make a snapshot; False when that needs a device, and is the other worker's."""
         key = await asyncio.to_thread(key_of, function, self._site.native)
-        memory: int | None = None
         try:
-            memory = await asyncio.to_thread(self._store.open, key)
+            if saved := await asyncio.to_thread(self._store.open, key):
+                self._admit(function.version, saved)
+                return True
         except SnapshotDamagedError as error:
             self._warn(function, f"its snapshot is made anew: {error}")
-        made = memory is None
-        if memory is None:
-            memory = await build(function, self._site, self._log_of(function.name))
-        # It serves instances while it is written to disk.
-        copy = os.dup(memory)
         try:
-            self._admit(function.version, memory)
-            if made:
-                await asyncio.to_thread(self._keep, key, copy, function)
-                if function.version not in self._wanted:  # forgotten meanwhile
-                    await asyncio.to_thread(self._store.remove, key)
-        finally:
-            os.close(copy)
+            saved = await build(function, self._site, self._log_of(function.name))
+        except NeedsDeviceError as error:
+            if self.lender is None:
+                raise NoSnapshotError(str(error)) from None
+            self._device_line.put_nowait(function)
+            return False
+        await self._take(key, saved, function)
+        return True
 
-    def _keep(self, key: SnapshotKey, memory: int, function: FunctionVersion) -> None:
+    async def _provide_with_device(self, function: FunctionVersion) -> bool:
+        """Make a snapshot on a device that nobody else wants; again, when somebody did meanwhile."""
+        assert self.lender
         try:
-            self._store.save(key, memory)
+            async with self.lender(function) as lease:
+                saved = await build(function, self._site, self._log_of(function.name), lease)
+        except Recalled:
+            self._device_line.put_nowait(function)
+            return False
+        await self._take(await asyncio.to_thread(key_of, function, self._site.native), saved, function)
+        return True
+
+    async def _take(self, key: SnapshotKey, saved: Saved, function: FunctionVersion) -> None:
+        """It serves instances while it is written to disk."""
+        copy = saved.duplicate()
+        try:
+            self._admit(function.version, saved)
+            await asyncio.to_thread(self._keep, key, copy, function)
+            if function.version not in self._wanted:  # forgotten meanwhile
+                await asyncio.to_thread(self._store.remove, key)
+        finally:
+            copy.close()
+
+    def _keep(self, key: SnapshotKey, saved: Saved, function: FunctionVersion) -> None:
+        try:
+            self._store.save(key, saved)
         except (OSError, SnapshotDamagedError) as error:
             # It serves this agent all the same.
             self._warn(function, f"its snapshot cannot be kept on disk: {error}")
 
-    def _admit(self, version: str, memory: int) -> None:
+    def _admit(self, version: str, saved: Saved) -> None:
         if version not in self._wanted:  # forgotten meanwhile
-            os.close(memory)
+            saved.close()
             return
-        size = os.fstat(memory).st_blocks * 512
-        self._open[version] = (memory, size)
+        self._open[version] = (saved, saved.held_bytes)
         while len(self._open) > 1 and sum(size for _, size in self._open.values()) > self._budget:
             self._drop(next(iter(self._open)))
 
     def _drop(self, version: str) -> None:
         if found := self._open.pop(version, None):
-            os.close(found[0])
+            found[0].close()
 
     def _refuse(self, function: FunctionVersion, reason: str) -> None:
         self._without[function.version] = reason

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kasoku.node.snapshots.file import Manifest, SnapshotDamagedError, open_verified, read_manifest, write
 from kasoku.node.snapshots.key import SnapshotKey
+from kasoku.node.snapshots.saved import Saved
 
 SUFFIX = ".snapshot"
 KEY_BYTES = 32
@@ -22,11 +23,11 @@ class SnapshotStore:
         """Where the snapshot of that key is, if it is."""
         return self._folder / f"{key.digest}{SUFFIX}"
 
-    def save(self, key: SnapshotKey, memory: int) -> Manifest:
-        """Write a snapshot from a memory file."""
-        return write(self.path(key), key, memory, self._node_key(), time.time())
+    def save(self, key: SnapshotKey, saved: Saved) -> Manifest:
+        """Write a snapshot from its memory files."""
+        return write(self.path(key), key, saved, self._node_key(), time.time())
 
-    def open(self, key: SnapshotKey) -> int | None:
+    def open(self, key: SnapshotKey) -> Saved | None:
         """The sealed memory of a snapshot, all of it verified; None if there is none. Raises SnapshotDamagedError."""
         path = self.path(key)
         return open_verified(path, key, self._node_key()) if path.exists() else None
