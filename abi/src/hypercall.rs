@@ -45,6 +45,10 @@ pub const CHANNEL_CTL: u32 = 15;
 /// no snapshot is wanted.
 pub const SNAPSHOT: u32 = 16;
 
+/// The library OS cannot even say why it cannot go on: its own way in and out of exceptions is destroyed. No args. Does not
+/// return.
+pub const LOST: u32 = 17;
+
 /// `SNAPSHOT`, argument: the program has opened an accelerator, so the session would have to be saved with the guest.
 pub const SNAPSHOT_ACCELERATOR: u64 = 1;
 /// `SNAPSHOT`, result: this is still the guest that was saved, and nothing has changed.

@@ -3,10 +3,14 @@
 //! Exceptions go straight to ring-3 code through trap gates on the IST1 stack. Two need ring 0: a page fault
 //! (only ring 0 can read cr2) and `int3`, with which the library OS asks for cr3 and `invlpg`. Their gates lead to stubs in
 //! the vCPU's only supervisor page. A stub must not fault: on hardware an exception at ring 0 cannot use a ring-3 gate.
+//!
+//! A program can destroy the library OS. What is left of it then faults where faults are handled, again and again; the stubs,
+//! which no program can write, see that and end the guest.
 use super::{cpu, entry, privileged};
 use crate::mm::frame::memory;
 use alloc::vec::Vec;
 use kasoku_abi::Gpa;
+use kasoku_abi::hypercall::{HYPERCALL_PORT, LOST};
 use kasoku_abi::layout::*;
 
 /// Of privilege 0: exceptions pass, a program's `int n` is a fault.
@@ -46,6 +50,28 @@ fn leave(code: &mut Vec<u8>, frame: u64) {
     code.extend_from_slice(&[0x48, 0xcf]);
 }
 
+/// The hypercall that says that the library OS is destroyed.
+fn give_up() -> Vec<u8> {
+    let mut code = alloc::vec![0xb8];
+    code.extend_from_slice(&LOST.to_le_bytes()); // mov $LOST, %eax
+    code.push(0xba);
+    code.extend_from_slice(&u32::from(HYPERCALL_PORT).to_le_bytes()); // mov $HYPERCALL_PORT, %edx
+    code.push(0xef); // out %eax, (%dx)
+    code
+}
+
+/// Gives up where the interrupted rip, at `offset` from rsp, is the one of all addresses.
+fn give_up_at(code: &mut Vec<u8>, offset: u8, address: u64) {
+    let give_up = give_up();
+    let (low, high) = (address as u32, (address >> 32) as u32);
+    for (at, half, skip) in [(offset, low, 10 + give_up.len()), (offset + 4, high, give_up.len())] {
+        code.extend_from_slice(&[0x81, 0x7c, 0x24, at]); // cmpl $half, at(%rsp)
+        code.extend_from_slice(&half.to_le_bytes());
+        code.extend_from_slice(&[0x75, skip as u8]); // jne
+    }
+    code.extend_from_slice(&give_up);
+}
+
 /// Fills the vCPU's IDT and stub page.
 pub fn initialise(number: u64) {
     let area = cpu::area(number);
@@ -64,23 +90,39 @@ pub fn initialise(number: u64) {
         area + CPU_STUBS + FRAMES + index * FRAME_LEN
     };
 
-    // push %rax; mov %cr2, %rax
-    let mut code = alloc::vec![0x50, 0x0f, 0x20, 0xd0];
+    // A page fault on the way to where page faults are handled. Else push %rax; mov %cr2, %rax
+    let mut code = Vec::new();
+    give_up_at(&mut code, 8, entry::page_fault_entry());
+    code.extend_from_slice(&[0x50, 0x0f, 0x20, 0xd0]);
     leave(&mut code, frame(0, entry::page_fault_entry()));
     put(PAGE_FAULT, &code);
 
     // From the library OS (bits 40 to 47 of the interrupted rip are its own)? Else it is a program's breakpoint.
     const { assert!(privileged::OP_LOAD_ROOT == 0 && privileged::OP_INVALIDATE == 1) };
+    let give_up = give_up();
     let mut code = alloc::vec![
-        0x80, 0x7c, 0x24, 0x05, 0x40, // cmpb $0x40, 5(%rsp)
-        0x75, 0x0e, // jne 1f
-        0x85, 0xc0, // test %eax, %eax
+        0x80,
+        0x7c,
+        0x24,
+        0x05,
+        0x40, // cmpb $0x40, 5(%rsp)
+        0x75,
+        23 + give_up.len() as u8, // jne 1f
+        0x81,
+        0x3c,
+        0x24, // cmpl $asked, (%rsp)
+    ];
+    code.extend_from_slice(&(privileged::asked() as u32).to_le_bytes());
+    code.extend_from_slice(&[0x74, give_up.len() as u8]); // je 3f
+    code.extend_from_slice(&give_up);
+    code.extend_from_slice(&[
+        0x85, 0xc0, // 3: test %eax, %eax
         0x75, 0x05, // jne 2f
         0x0f, 0x22, 0xdf, // mov %rdi, %cr3
         0x48, 0xcf, // iretq
         0x0f, 0x01, 0x3f, // 2: invlpg (%rdi)
         0x48, 0xcf, // iretq
-    ];
+    ]);
     leave(&mut code, frame(1, entry::breakpoint_entry())); // 1:
     put(BREAKPOINT, &code);
 

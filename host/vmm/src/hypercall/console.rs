@@ -19,6 +19,10 @@ pub fn panic(call: &mut Call<'_>) -> Result<Answer, Errno> {
     Ok(Answer::End(Outcome::Panic { report }))
 }
 
+pub fn lost(_call: &mut Call<'_>) -> Result<Answer, Errno> {
+    Ok(Answer::End(Outcome::Panic { report: "its own code is destroyed".to_owned() }))
+}
+
 fn text(call: &Call<'_>) -> Result<String, Errno> {
     let [gpa, len, ..] = call.args;
     if len > MAX_TEXT {

@@ -37,7 +37,7 @@ struct Entry {
     handler: Handler,
 }
 
-const TABLE: [Entry; 16] = [
+const TABLE: [Entry; 17] = [
     Entry { number: number::EXIT, handler: control::exit },
     Entry { number: number::PANIC, handler: console::panic },
     Entry { number: number::CONSOLE, handler: console::console },
@@ -54,6 +54,7 @@ const TABLE: [Entry; 16] = [
     Entry { number: number::CHANNEL_SEEK, handler: channel::seek },
     Entry { number: number::CHANNEL_CTL, handler: channel::control },
     Entry { number: number::SNAPSHOT, handler: control::snapshot },
+    Entry { number: number::LOST, handler: console::lost },
 ];
 
 /// Serves hypercall `number` of processor `cpu`; the outcome when the guest ends with it.
