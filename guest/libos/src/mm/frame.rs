@@ -403,11 +403,11 @@ pub fn take_large_zeroed() -> Result<Gpa> {
 pub(crate) mod tests {
     use super::*;
 
-    const TEST_RAM: usize = 64 << 20;
+    const TEST_RAM: usize = 256 << 20;
     /// Where host tests have memory that is not RAM and holds zeroes, as large as two large pages: a layer.
     pub(crate) const TEST_LAYER: Gpa = Gpa(TEST_RAM as u64);
 
-    /// Gives host tests 64 MiB of "RAM" (once per process), so that code built on frames runs there.
+    /// Gives host tests 256 MiB of "RAM" (once per process), so that code built on frames runs there.
     pub(crate) fn test_memory() -> &'static Memory {
         static START: std::sync::Once = std::sync::Once::new();
         START.call_once(|| {

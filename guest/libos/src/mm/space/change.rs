@@ -293,7 +293,10 @@ impl Space {
         for (start, area) in areas.iter().filter(|(_, area)| !area.shared) {
             own += self.table.count_own(start, area.end)?;
         }
-        let copy = alone && own <= COPIED_BY_FORK.min(crate::mm::frame::memory().free_frames() / 4);
+        let memory = crate::mm::frame::memory();
+        // While memory is plenty: many small programs at a time must not use it up before they are too many.
+        let plenty = memory.free_frames() > memory.total_frames() / 2;
+        let copy = alone && plenty && own <= COPIED_BY_FORK.min(memory.free_frames() / 4);
         let mut flush = false;
         {
             let mut theirs = child.areas.lock();
