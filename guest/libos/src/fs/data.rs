@@ -13,6 +13,7 @@ use crate::sync::Mutex;
 use crate::user::{Reader, Writer};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use kasoku_abi::Gpa;
 use kasoku_abi::layout::PAGE;
 use linux_raw_sys::general::{F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE};
@@ -30,6 +31,10 @@ struct Inner {
     base_len: u64,
     pages: BTreeMap<u64, FilePage>,
     seals: u32,
+    /// Somebody has mapped pages of it.
+    mapped: bool,
+    /// Pages that were where they are told to have been when they were mapped, and are not any more.
+    moved: Vec<(u64, Gpa)>,
 }
 
 /// What lies under the file's own pages.
@@ -69,14 +74,12 @@ pub struct Usage {
 impl Data {
     /// An empty file that `memfd_create` seals as told, or F_SEAL_SEAL where nothing may ever be sealed.
     pub fn empty(seals: u32) -> Data {
-        Data(Mutex::new(Inner { size: 0, base: Base::Nothing, base_len: 0, pages: BTreeMap::new(), seals }))
+        Data(Mutex::new(Inner::new(0, Base::Nothing, seals)))
     }
 
     /// A file of a lower layer with `size` bytes.
     pub fn over(lower: Arc<dyn Lower>, size: u64) -> Data {
-        let size = size.min(MAX_SIZE);
-        let base = Base::Unread(lower);
-        Data(Mutex::new(Inner { size, base, base_len: size, pages: BTreeMap::new(), seals: F_SEAL_SEAL }))
+        Data(Mutex::new(Inner::new(size.min(MAX_SIZE), Base::Unread(lower), F_SEAL_SEAL)))
     }
 
     pub fn size(&self) -> u64 {
@@ -218,7 +221,9 @@ impl Data {
             let here = (end - at).min(PAGE - in_page as u64) as usize;
             let in_base = index * PAGE < inner.base_len;
             if here == PAGE as usize && !in_base {
-                inner.pages.remove(&index);
+                if let Some(page) = inner.pages.remove(&index) {
+                    inner.has_moved(index, page.frame().gpa());
+                }
             } else if in_base || inner.pages.contains_key(&index) {
                 zero(inner.writable(index)?, in_page, here);
             }
@@ -263,9 +268,20 @@ impl Data {
         Ok(())
     }
 
+    /// Whether somebody may have pages of it mapped.
+    pub fn was_mapped(&self) -> bool {
+        self.0.lock().mapped
+    }
+
+    /// Which pages have moved since they were mapped, and from where; each is told once.
+    pub fn take_moved(&self) -> Vec<(u64, Gpa)> {
+        core::mem::take(&mut self.0.lock().moved)
+    }
+
     /// The page for a mapping (`MapSource::page`).
     pub fn page(&self, index: u64, write: bool) -> Result<Page> {
         let mut inner = self.0.lock();
+        inner.mapped = true;
         if index >= inner.size.div_ceil(PAGE) {
             return Err(Errno::EFAULT);
         }
@@ -287,6 +303,7 @@ impl Data {
     pub fn run(&self, index: u64) -> Option<(Gpa, u64)> {
         let mut inner = self.0.lock();
         inner.resolve().ok()?;
+        inner.mapped = true;
         let Base::Fixed { at, tail } = inner.base else { return None };
         let whole = if tail.is_some() { inner.base_len / PAGE } else { inner.base_len.div_ceil(PAGE) };
         let end = inner.pages.range(index..).next().map_or(whole, |(own, _)| whole.min(*own));
@@ -300,6 +317,16 @@ fn zero(page: &FilePage, from: usize, len: usize) {
 }
 
 impl Inner {
+    fn new(size: u64, base: Base, seals: u32) -> Inner {
+        Inner { size, base, base_len: size, pages: BTreeMap::new(), seals, mapped: false, moved: Vec::new() }
+    }
+
+    fn has_moved(&mut self, index: u64, from: Gpa) {
+        if self.mapped {
+            self.moved.push((index, from));
+        }
+    }
+
     fn prepare_write(&mut self, offset: u64, len: u64) -> Result<()> {
         let grows = offset.saturating_add(len) > self.size;
         if self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0 || grows && self.seals & F_SEAL_GROW != 0 {
@@ -392,6 +419,8 @@ impl Inner {
                         page.frame().write(0, from);
                     }
                 }
+                let from = Gpa(at.0 + offset);
+                self.has_moved(index, from);
                 Ok(page)
             }
             // The cached frame itself becomes the file's own, so that mappings of it go on seeing the file.

@@ -32,6 +32,7 @@ pub mod stat;
 pub mod sys;
 pub mod table;
 pub mod union;
+pub mod views;
 pub mod walk;
 pub mod xattr;
 

@@ -7,6 +7,7 @@ use super::locks::Owner;
 use super::node::Content;
 use super::notify;
 use super::stat::{Kind, Stat};
+use super::views;
 use crate::errno::{Errno, Result};
 use crate::mm::source::{MapSource, Page};
 use crate::user::{Reader, Writer};
@@ -123,6 +124,7 @@ impl File for TreeFile {
             Content::Regular(data) => {
                 from.limit(check_size(offset, from.remaining())?);
                 let n = data.write(offset, from)?;
+                views::follow(data);
                 if n > 0 {
                     node.drop_privileges(!self.drops_privileges);
                     node.touch_modified();
@@ -226,7 +228,7 @@ impl File for TreeFile {
         }
         let data = self.entry.node.data().ok_or(Errno::EINVAL)?;
         super::access::check_length(data.size(), len)?;
-        data.truncate(len)?;
+        views::truncate(data, len)?;
         self.entry.node.drop_privileges(!self.drops_privileges);
         self.entry.node.touch_modified();
         notify::happened(&self.entry, IN_MODIFY);
@@ -275,6 +277,16 @@ impl MapSource for NodeSource {
             self.0.node.touch_modified();
         }
         Ok(page)
+    }
+
+    fn file(&self) -> Option<usize> {
+        self.0.node.data().map(views::identity)
+    }
+
+    fn follow(&self) {
+        if let Some(data) = self.0.node.data() {
+            views::follow(data);
+        }
     }
 
     fn run(&self, index: u64, write: bool) -> Option<(Gpa, u64)> {

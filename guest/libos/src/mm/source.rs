@@ -34,6 +34,15 @@ pub trait MapSource: Send + Sync {
         None
     }
 
+    /// What tells whether two sources show the same file; nothing for one whose pages stay where they are.
+    fn file(&self) -> Option<usize> {
+        None
+    }
+
+    /// A shared mapping has asked for pages to write to, and its address space is unlocked again: whoever else maps pages that
+    /// have moved for that is told.
+    fn follow(&self) {}
+
     /// Whether a shared mapping may be written to.
     fn takes_writes(&self) -> bool {
         true

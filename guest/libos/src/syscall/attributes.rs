@@ -4,7 +4,7 @@ use super::paths::{HERE, caller, find, find_entry};
 use crate::errno::{Errno, Result};
 use crate::fs::opened::TreeFile;
 use crate::fs::ops::attributes::{self, SetTime};
-use crate::fs::{Entry, Kind, OpenFile, Time, Want};
+use crate::fs::{Entry, Kind, OpenFile, Time, Want, views};
 use crate::user;
 use alloc::sync::Arc;
 use linux_raw_sys::general::*;
@@ -210,6 +210,7 @@ pub fn fallocate(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     }
     if mode & FALLOC_FL_PUNCH_HOLE != 0 {
         data.punch(offset, len)?;
+        views::follow(data);
     } else {
         if mode & FALLOC_FL_KEEP_SIZE == 0 {
             crate::process::limits::check_file_size(offset.saturating_add(len) - 1, 1)?;

@@ -5,6 +5,7 @@ use super::super::mount::FsType;
 use super::super::node::{Content, Node};
 use super::super::notify;
 use super::super::stat::{Kind, Time};
+use super::super::views;
 use crate::errno::{Errno, Result};
 use alloc::sync::Arc;
 use linux_raw_sys::general::{IN_ACCESS, IN_ATTRIB, IN_MODIFY};
@@ -127,7 +128,7 @@ pub fn truncate(entry: &Arc<Entry>, len: u64, caller: &Caller) -> Result<()> {
         Content::Regular(data) => {
             node.check_writable_mount()?;
             check_length(data.size(), len)?;
-            data.truncate(len)?;
+            views::truncate(data, len)?;
         }
         Content::Live(file) => {
             node.check_writable_mount()?;

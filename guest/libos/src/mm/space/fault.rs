@@ -70,6 +70,10 @@ impl Space {
             },
         }?;
         areas.resident += brought;
+        drop(areas);
+        if let (Backing::File { source, .. }, true, Touch::Write) = (&area.backing, area.shared, touch) {
+            source.follow();
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@ mod area;
 mod change;
 mod fault;
 mod heap;
+mod revoke;
 #[cfg(test)]
 mod tests;
 mod text;
