@@ -1,5 +1,6 @@
 //! Names for addresses of a program: its ELF files' symbol tables, read when a dump needs them.
 use crate::mm::space::Backing;
+use crate::process::credentials::SetId;
 use crate::process::elf::Executable;
 use crate::sched;
 use alloc::format;
@@ -18,7 +19,7 @@ pub fn describe(address: u64) -> String {
     });
     let Some((source, offset, path)) = found else { return String::new() };
     let name = String::from_utf8_lossy(&path).into_owned();
-    let file = Executable { source, len: u64::MAX >> 1, path: Arc::from(&path[..]) };
+    let file = Executable { source, len: u64::MAX >> 1, path: Arc::from(&path[..]), set_id: SetId::default() };
     match symbol_at(&file, offset) {
         Some((symbol, into)) => format!("{name}+{offset:#x} {symbol}+{into:#x}"),
         None => format!("{name}+{offset:#x}"),

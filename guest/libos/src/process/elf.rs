@@ -1,4 +1,5 @@
 //! ELF programs: reading the headers and mapping the segments (System V ABI, chapters 4 and 5).
+use super::credentials::SetId;
 use crate::errno::{Errno, Result};
 use crate::mm::source::MapSource;
 use crate::mm::space::{Backing, Fixed, MapRequest, Space};
@@ -58,6 +59,7 @@ pub struct Executable {
     pub source: Arc<dyn MapSource>,
     pub len: u64,
     pub path: Arc<[u8]>,
+    pub set_id: SetId,
 }
 
 impl Executable {

@@ -1,13 +1,14 @@
 //! execve(2): a program takes the place of another.
 use super::elf::{Executable, Program};
-use super::{Image, Process, open, stack};
+use super::{Credentials, Image, Process, open, stack};
 use crate::arch::{fpu, regs::Regs};
 use crate::errno::{Errno, Result};
 use crate::mm::space::Space;
 use crate::sched::{self, thread::Thread};
-use crate::signal::AltStack;
+use crate::signal::{AltStack, ThreadSignals};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 use kasoku_abi::layout::{LARGE_PAGE, USER_CS, USER_SS};
 
 /// How often a script's interpreter may be a script (as Linux).
@@ -20,6 +21,7 @@ pub struct Prepared {
     pub space: Arc<Space>,
     pub image: Image,
     pub regs: Regs,
+    credentials: Credentials,
 }
 
 /// Loads a program into a new address space. `path` names it for a caller with the working directory of `context`.
@@ -41,6 +43,8 @@ pub fn prepare_file(
         return Err(Errno::E2BIG);
     }
     let exe = file.path.to_vec();
+    let mut credentials = process.credentials.lock().clone();
+    credentials.executed(file.set_id);
     let program = Program::parse(file)?;
     let interpreter = match &program.interpreter {
         Some(path) => {
@@ -55,7 +59,6 @@ pub fn prepare_file(
     space.place_heap(loaded.end.next_multiple_of(LARGE_PAGE));
     let mut image = Image { exe: name.to_vec(), name: name_of(name), args, env, auxv: Vec::new(), stack_top: 0 };
     let base = loader.as_ref().map_or(0, |l| l.bias);
-    let credentials = process.credentials.lock().clone();
     let rsp = stack::build(&space, &mut image, &loaded, base, &credentials)?;
     image.exe = exe;
     let regs = Regs {
@@ -66,7 +69,7 @@ pub fn prepare_file(
         rflags: 0x202,
         ..Regs::default()
     };
-    Ok(Prepared { space, image, regs })
+    Ok(Prepared { space, image, regs, credentials })
 }
 
 /// Opens the program, following `#!` lines; the arguments change with each of them.
@@ -103,15 +106,19 @@ pub fn replace(prepared: Prepared, regs: &mut Regs) {
     super::exit::end_other_threads(thread);
     process.files.lock().close_on_exec();
     process.actions.lock().reset_handlers();
-    process.credentials.lock().executed();
+    process.dumpable.store(!prepared.credentials.are_lent(), Ordering::Relaxed);
+    if prepared.credentials.are_lent() {
+        process.death_signal.store(0, Ordering::Relaxed);
+    }
+    *process.credentials.lock() = prepared.credentials;
     process.timers.clear_own();
     {
         let mut signals = thread.signals.lock();
         signals.alt_stack = AltStack::NONE;
     }
     *thread.name.lock() = prepared.image.name;
-    thread.clear_tid.store(0, core::sync::atomic::Ordering::Relaxed);
-    thread.robust_list.store(0, core::sync::atomic::Ordering::Relaxed);
+    thread.clear_tid.store(0, Ordering::Relaxed);
+    thread.robust_list.store(0, Ordering::Relaxed);
     *process.image.lock() = prepared.image;
     *process.space.lock() = prepared.space.clone();
     thread.enter_space(prepared.space);
@@ -119,7 +126,41 @@ pub fn replace(prepared: Prepared, regs: &mut Regs) {
     // SAFETY: zero is canonical.
     unsafe { crate::arch::cpu::set_fs_base(0) };
     process.release_parent();
+    if thread.tid != process.pid {
+        become_first(prepared.regs);
+    }
     *regs = prepared.regs;
+}
+
+/// A program begins in its first thread, whichever thread of the one before executed it: the caller ends, and what it would
+/// have gone on with is a thread with the program's own number.
+fn become_first(regs: Regs) -> ! {
+    let me = sched::current_arc();
+    let process = me.process.clone();
+    let first = Thread::new(sched::thread::Start {
+        tid: process.pid,
+        process: process.clone(),
+        space: me.space(),
+        regs,
+        fs_base: 0,
+        fpu: fpu::State::new(),
+        signals: core::mem::replace(&mut *me.signals.lock(), ThreadSignals::new(0)),
+        name: *me.name.lock(),
+        nice: me.nice.load(Ordering::Relaxed),
+        io_priority: me.io_priority.load(Ordering::Relaxed),
+        affinity: me.affinity(),
+    });
+    {
+        let mut threads = process.threads.lock();
+        threads.remove(&me.tid);
+        process.ran_ns.fetch_add(me.cpu_time_ns(), Ordering::Relaxed);
+        threads.insert(process.pid, first.clone());
+    }
+    // A signal for the program may have come meanwhile and found the thread that ends.
+    first.call_attention();
+    sched::make_runnable(first);
+    drop(process);
+    Thread::end(me)
 }
 
 /// The name of a program's first thread: the last part of the path that it was called by.
@@ -142,7 +183,7 @@ pub fn start_first(process: &Arc<Process>, prepared: Prepared) {
         regs: prepared.regs,
         fs_base: 0,
         fpu: fpu::State::new(),
-        signals: crate::signal::ThreadSignals::new(0),
+        signals: ThreadSignals::new(0),
         name: prepared.image.name,
         nice: 0,
         io_priority: 0,

@@ -1,5 +1,6 @@
 //! Finding the file of a program.
 use super::Process;
+use super::credentials::SetId;
 use super::elf::Executable;
 use crate::errno::{Errno, Result};
 use crate::fs::opened::TreeFile;
@@ -32,5 +33,7 @@ fn of_entry(entry: &Arc<Entry>, caller: &Caller) -> Result<Executable> {
     }
     caller.check(&entry.node, Want::EXECUTE)?;
     let file = TreeFile::new(entry.clone());
-    Ok(Executable { source: file.map_source()?, len: entry.node.stat()?.size, path: Arc::from(file.path()) })
+    let stat = entry.node.stat()?;
+    let set_id = SetId::of(stat.mode(), stat.uid, stat.gid);
+    Ok(Executable { source: file.map_source()?, len: stat.size, path: Arc::from(file.path()), set_id })
 }

@@ -73,7 +73,7 @@ pub fn build(
         (u64::from(AT_EUID), u64::from(credentials.euid)),
         (u64::from(AT_GID), u64::from(credentials.gid)),
         (u64::from(AT_EGID), u64::from(credentials.egid)),
-        (u64::from(AT_SECURE), 0),
+        (u64::from(AT_SECURE), u64::from(credentials.are_lent())),
         (u64::from(AT_RANDOM), strings_at + random_at),
         (u64::from(AT_HWCAP2), HWCAP2_FSGSBASE),
         (u64::from(AT_EXECFN), strings_at + name),

@@ -89,9 +89,13 @@ fn read_strings(mut at: u64) -> Result<Vec<Vec<u8>>> {
 }
 
 pub fn execve(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    // The calling thread may not come back from `run`: nothing that is to be freed may be left here.
+    run(ctx, prepare(ctx, args)?)
+}
+
+fn prepare(ctx: &Context<'_>, args: &[u64; 6]) -> Result<exec::Prepared> {
     let path = user::read_c_string(args[0], 4095)?;
-    let prepared = exec::prepare(ctx.process, &path, arguments(args[1], &path)?, read_strings(args[2])?)?;
-    run(ctx, prepared)
+    exec::prepare(ctx.process, &path, arguments(args[1], &path)?, read_strings(args[2])?)
 }
 
 fn arguments(at: u64, path: &[u8]) -> Result<Vec<Vec<u8>>> {
@@ -104,6 +108,10 @@ fn arguments(at: u64, path: &[u8]) -> Result<Vec<Vec<u8>>> {
 }
 
 pub fn execveat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    run(ctx, prepare_at(ctx, args)?)
+}
+
+fn prepare_at(ctx: &Context<'_>, args: &[u64; 6]) -> Result<exec::Prepared> {
     let [directory, path, argv, envp, flags, _] = *args;
     let path = user::read_c_string(path, 4095)?;
     if flags & !u64::from(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0 {
@@ -111,20 +119,18 @@ pub fn execveat(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     }
     let argv = arguments(argv, &path)?;
     let envp = read_strings(envp)?;
-    let prepared = if path.starts_with(b"/") || directory as i32 == AT_FDCWD {
-        exec::prepare(ctx.process, &path, argv, envp)?
+    if path.starts_with(b"/") || directory as i32 == AT_FDCWD {
+        return exec::prepare(ctx.process, &path, argv, envp);
+    }
+    let open = ctx.files().get(directory as i32)?;
+    let base = open.file().path();
+    if path.is_empty() {
+        let file = open::executable_of(ctx.process, &open)?;
+        exec::prepare_file(ctx.process, file, &base, argv, envp)
     } else {
-        let open = ctx.files().get(directory as i32)?;
-        let base = open.file().path();
-        if path.is_empty() {
-            let file = open::executable_of(ctx.process, &open)?;
-            exec::prepare_file(ctx.process, file, &base, argv, envp)?
-        } else {
-            let full = [&base, &b"/"[..], &path].concat();
-            exec::prepare(ctx.process, &full, argv, envp)?
-        }
-    };
-    run(ctx, prepared)
+        let full = [&base, &b"/"[..], &path].concat();
+        exec::prepare(ctx.process, &full, argv, envp)
+    }
 }
 
 fn run(ctx: &Context<'_>, prepared: exec::Prepared) -> Result<usize> {
