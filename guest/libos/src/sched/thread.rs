@@ -280,6 +280,10 @@ impl Wake for Thread {
             super::make_runnable(me);
         }
     }
+
+    fn is_waiting(&self) -> bool {
+        !self.woken.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Thread {

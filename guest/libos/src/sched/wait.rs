@@ -17,6 +17,22 @@ pub trait Wake: Send + Sync {
         let _ = events;
         self.wake();
     }
+
+    /// Whether of several like this one it is enough to tell one (EPOLLEXCLUSIVE).
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
+    /// Whether it has not been told of anything since it began to wait.
+    fn is_waiting(&self) -> bool {
+        true
+    }
+
+    /// As [`Self::wake_for`], of an exclusive waiter: whether somebody will look at what has happened.
+    fn wake_exclusive(&self, events: u32) -> bool {
+        self.wake_for(events);
+        true
+    }
 }
 
 /// Those who wait for one thing.
@@ -48,7 +64,12 @@ impl WaitQueue {
         self.waiters.lock().is_empty()
     }
 
-    /// Tells everybody, in the order in which they came.
+    /// Whether somebody waits who has not been told of anything yet.
+    pub fn has_waiting(&self) -> bool {
+        self.waiters.lock().iter().any(|waiter| waiter.is_waiting())
+    }
+
+    /// Tells everybody, of those who are exclusive the first that listens, in the order in which they came.
     pub fn wake_all(&self) {
         self.wake_for(!0);
     }
@@ -69,8 +90,13 @@ impl WaitQueue {
                 _ => waiters.clone(),
             }
         };
+        let mut taken = false;
         for waiter in waiters {
-            waiter.wake_for(events);
+            if !waiter.is_exclusive() {
+                waiter.wake_for(events);
+            } else if !taken {
+                taken = waiter.wake_exclusive(events);
+            }
         }
     }
 }

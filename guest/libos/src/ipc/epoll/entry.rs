@@ -128,4 +128,15 @@ impl Wake for Entry {
             owner.enqueue(&this);
         }
     }
+
+    fn is_exclusive(&self) -> bool {
+        self.interest.lock().events & EPOLLEXCLUSIVE != 0
+    }
+
+    fn wake_exclusive(&self, events: u32) -> bool {
+        let wants = self.interest.lock().events & !MODE_BITS & events != 0;
+        let listens = wants && self.owner.upgrade().is_some_and(|owner| owner.queue.has_waiting());
+        self.wake_for(events);
+        listens
+    }
 }

@@ -125,3 +125,42 @@ fn what_cannot_be_copied_out_stays_ready() {
     assert_eq!(epoll.collect(1, |_, _| Err(Errno::EFAULT)), Err(Errno::EFAULT));
     assert_eq!(ready(&epoll), [(EPOLLIN, 7)]);
 }
+
+/// A thread that waits, as far as an epoll can see.
+struct Waiter(core::sync::atomic::AtomicU32);
+
+impl crate::sched::wait::Wake for Waiter {
+    fn wake(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+#[test]
+fn of_exclusive_epolls_the_first_that_somebody_waits_for_is_told() {
+    let file = event(0);
+    let epolls: Vec<_> = (0..4).map(|_| Epoll::new()).collect();
+    let waiters: Vec<_> = (0..3).map(|_| Arc::new(Waiter(Default::default()))).collect();
+    for epoll in &epolls {
+        epoll.add(3, &file, interest(EPOLLIN | EPOLLEXCLUSIVE | EPOLLET, 7)).unwrap();
+    }
+    // Nobody waits for the first.
+    for (epoll, waiter) in epolls[1..].iter().zip(&waiters) {
+        epoll.queue.add(waiter.clone());
+    }
+    let told = || waiters.iter().map(|waiter| waiter.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    post(&file);
+    assert_eq!(told(), [1, 0, 0]);
+    post(&file);
+    assert_eq!(told(), [1, 1, 0]);
+    assert_eq!(epolls.iter().map(|epoll| ready(epoll).len()).collect::<Vec<_>>(), [1, 1, 1, 0]);
+    // Others hear of everything.
+    let another = Epoll::new();
+    another.add(4, &file, interest(EPOLLIN | EPOLLET, 8)).unwrap();
+    ready(&another);
+    post(&file);
+    assert_eq!((told(), ready(&another).len()), (vec![2, 2, 1], 1));
+}
