@@ -1,4 +1,5 @@
 //! Programs: what the threads of one share, who is whose parent, and the table of all of them.
+pub mod clock;
 pub mod credentials;
 pub mod elf;
 pub mod exec;

@@ -57,6 +57,15 @@ impl SigInfo {
         Self::new(signal, SI_TIMER_CODE, &[u64::from(overrun) << 32 | u64::from(timer), value])
     }
 
+    /// Adds to the overrun of a timer's signal; what it is then. Nothing for other signals, and those of other timers.
+    pub fn add_overrun(&mut self, timer: u32, count: u32) -> Option<u32> {
+        let overrun = (self.words[0] >> 32) as u32;
+        let ours = self.code == SI_TIMER_CODE && self.words[0] as u32 == timer;
+        let sum = ours.then(|| overrun.saturating_add(count).min(i32::MAX as u32))?;
+        self.words[0] = u64::from(sum) << 32 | u64::from(timer);
+        Some(sum)
+    }
+
     /// As a program gives it (rt_sigqueueinfo); the signal number is the call's.
     pub fn with_signal(mut self, signal: u32) -> SigInfo {
         self.signal = signal as i32;

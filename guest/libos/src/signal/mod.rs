@@ -123,6 +123,11 @@ impl Pending {
         Some(info)
     }
 
+    /// Counts expiries of a POSIX timer whose signal waits here; how many it stands for then, but for the first.
+    pub fn timer_again(&mut self, timer: u32, count: u32) -> Option<u32> {
+        self.infos.iter_mut().find_map(|info| info.add_overrun(timer, count))
+    }
+
     /// Forgets the signals of the set.
     pub fn discard(&mut self, set: u64) {
         self.set &= !set;

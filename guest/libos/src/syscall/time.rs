@@ -2,8 +2,9 @@
 use super::Context;
 use super::thread::read_timespec;
 use crate::errno::{Errno, Result};
+use crate::process::clock::CpuClock;
 use crate::time::{SECOND_NS, monotonic_ns, realtime_ns, realtime_to_monotonic_ns};
-use crate::{process, sched, user};
+use crate::{sched, user};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general::*;
 
@@ -11,40 +12,20 @@ fn write_timespec(address: u64, ns: u64) -> Result<()> {
     user::write(address, &[ns / SECOND_NS, ns % SECOND_NS])
 }
 
-/// The clock of another program or thread (clock_getcpuclockid(3)): its number is in the upper bits, inverted, and bit 2 says
-/// that it is a thread's.
-fn other_cpu_time_ns(clock: i32) -> Result<u64> {
-    let number = !(clock >> 3) as u32;
-    if clock & 4 != 0 {
-        let current = sched::current();
-        if number == 0 || number == current.tid {
-            return Ok(current.cpu_time_ns());
-        }
-        return process::find_thread(number).map(|thread| thread.cpu_time_ns()).ok_or(Errno::EINVAL);
-    }
-    match number {
-        0 => Ok(sched::current().process.cpu_time_ns()),
-        pid => process::find(pid).map(|process| process.cpu_time_ns()).ok_or(Errno::EINVAL),
-    }
-}
-
-fn now_ns(ctx: &Context<'_>, clock: u64) -> Result<u64> {
+fn now_ns(clock: u64) -> Result<u64> {
     match clock as u32 {
         CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_TAI => Ok(realtime_ns()),
         CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_BOOTTIME => Ok(monotonic_ns()),
-        CLOCK_PROCESS_CPUTIME_ID => Ok(ctx.process.cpu_time_ns()),
-        CLOCK_THREAD_CPUTIME_ID => Ok(ctx.thread.cpu_time_ns()),
-        other if (other as i32) < 0 => other_cpu_time_ns(other as i32),
-        _ => Err(Errno::EINVAL),
+        other => CpuClock::of(other).and_then(CpuClock::used_ns).ok_or(Errno::EINVAL),
     }
 }
 
-pub fn clock_gettime(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    write_timespec(args[1], now_ns(ctx, args[0])?).map(|()| 0)
+pub fn clock_gettime(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    write_timespec(args[1], now_ns(args[0])?).map(|()| 0)
 }
 
-pub fn clock_getres(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    now_ns(ctx, args[0])?;
+pub fn clock_getres(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    now_ns(args[0])?;
     if args[1] != 0 {
         write_timespec(args[1], 1)?;
     }
@@ -91,9 +72,9 @@ pub fn nanosleep(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     sleep(monotonic_ns().saturating_add(read_timespec(args[0])?), args[1])
 }
 
-pub fn clock_nanosleep(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+pub fn clock_nanosleep(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let [clock, flags, request, remaining, ..] = *args;
-    now_ns(ctx, clock)?;
+    now_ns(clock)?;
     if matches!(clock as u32, CLOCK_THREAD_CPUTIME_ID) {
         return Err(Errno::EINVAL);
     }

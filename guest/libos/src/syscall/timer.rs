@@ -1,8 +1,9 @@
 //! Timers that send signals.
 use super::Context;
 use crate::errno::{Errno, Result};
+use crate::process::clock::CpuClock;
 use crate::time::{SECOND_NS, monotonic_ns, realtime_to_monotonic_ns};
-use crate::timer::{INTERVAL, Notify};
+use crate::timer::{Clock, INTERVAL, Notify};
 use crate::user;
 use linux_raw_sys::general::*;
 
@@ -64,13 +65,14 @@ pub fn alarm(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 }
 
 pub fn timer_create(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    let clock = args[0] as u32;
-    if !matches!(
-        clock,
-        CLOCK_REALTIME | CLOCK_MONOTONIC | CLOCK_BOOTTIME | CLOCK_REALTIME_ALARM | CLOCK_BOOTTIME_ALARM | CLOCK_TAI
-    ) {
-        return Err(Errno::EINVAL);
-    }
+    let clock = match args[0] as u32 {
+        CLOCK_MONOTONIC | CLOCK_BOOTTIME | CLOCK_BOOTTIME_ALARM => Clock::Monotonic,
+        CLOCK_REALTIME | CLOCK_REALTIME_ALARM | CLOCK_TAI => Clock::Realtime,
+        other => {
+            let clock = CpuClock::of(other).filter(|clock| clock.used_ns().is_some());
+            Clock::Processor(clock.ok_or(Errno::EINVAL)?)
+        }
+    };
     // struct sigevent: value, signo, notify, tid.
     let event: Option<(u64, u32, u32, u32)> = match args[1] {
         0 => None,
@@ -99,12 +101,23 @@ pub fn timer_settime(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     let number = number as u32;
     let clock = ctx.process.timers.clock(number)?;
     let (value, interval) = read_interval(new_at, 1)?;
-    let deadline = (value > 0).then(|| match (flags & u64::from(TIMER_ABSTIME) != 0, clock) {
-        (false, _) => monotonic_ns().saturating_add(value),
-        (true, CLOCK_REALTIME | CLOCK_REALTIME_ALARM | CLOCK_TAI) => realtime_to_monotonic_ns(value),
-        (true, _) => value,
-    });
-    let old = ctx.process.timers.set(number, deadline, interval)?;
+    let absolute = flags & u64::from(TIMER_ABSTIME) != 0;
+    let wanted = (value > 0).then_some(value);
+    let old = match clock {
+        Clock::Processor(clock) => {
+            let used = clock.used_ns().ok_or(Errno::ESRCH)?;
+            let due = wanted.map(|value| if absolute { value } else { used.saturating_add(value) });
+            ctx.process.timers.set_counting(number, due, interval)?
+        }
+        _ => {
+            let deadline = wanted.map(|value| match clock {
+                Clock::Realtime if absolute => realtime_to_monotonic_ns(value),
+                _ if absolute => value,
+                _ => monotonic_ns().saturating_add(value),
+            });
+            ctx.process.timers.set(number, deadline, interval)?
+        }
+    };
     if old_at != 0 {
         write_interval(old_at, old, 1)?;
     }
