@@ -41,7 +41,8 @@ pub const KICK_CPU: u32 = 13;
 pub const CHANNEL_SEEK: u32 = 14;
 /// args: channel, operation (`CHANNEL_CTL_*`), gpa, len. Terminal settings of a TTY channel.
 pub const CHANNEL_CTL: u32 = 15;
-/// The answer to `PENDING_SNAPSHOT`: this vCPU is at rest. args: `SNAPSHOT_*` flags. Returns `RESUMED_*`, or -EAGAIN when
+/// The answer to `PENDING_SNAPSHOT`: this vCPU is at rest. args: `SNAPSHOT_*` flags, `snapshot::MAX_HOT` guest-physical
+/// addresses of large pages that every clone will use much of, 0 where there is none. Returns `RESUMED_*`, or -EAGAIN when
 /// no snapshot is wanted.
 pub const SNAPSHOT: u32 = 16;
 

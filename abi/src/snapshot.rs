@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// `SnapshotHeader.magic`: "kasokuSN".
 pub const SNAPSHOT_MAGIC: u64 = u64::from_le_bytes(*b"kasokuSN");
 /// Version of this format; raise it with every change of a structure here.
-pub const SNAPSHOT_VERSION: u32 = 1;
+pub const SNAPSHOT_VERSION: u32 = 2;
 /// Offset of the first [`SavedCpu`].
 pub const CPUS: u64 = 0x1_0000;
 /// Bytes from one [`SavedCpu`] to the next.
@@ -29,6 +29,9 @@ pub const RESUME_INFO: u64 = 0x1800;
 
 /// Bytes of a library OS's build id (the SHA-1 that the linker makes of it).
 pub const BUILD_ID: usize = 20;
+
+/// Most large pages that a snapshot may name as hot.
+pub const MAX_HOT: usize = 2;
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -54,8 +57,11 @@ pub struct SnapshotHeader {
     pub regions: [Region; MAX_REGIONS],
     /// `CHANNEL_*` kind of each channel.
     pub channels: [u8; MAX_CHANNELS],
+    /// Guest-physical addresses of large pages that a restored guest uses much of, so that copying them ahead costs less
+    /// than faults; 0 = none. Hints of the guest.
+    pub hot: [u64; MAX_HOT],
 }
-assert_layout!(SnapshotHeader, size 1192, align 8);
+assert_layout!(SnapshotHeader, size 1208, align 8);
 
 /// A vCPU that has made the hypercall `SNAPSHOT` and waits behind its `out`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

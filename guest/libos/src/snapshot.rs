@@ -6,9 +6,11 @@
 use crate::arch::{cpu, hypercall};
 use crate::fs::generation;
 use crate::mm::frame::memory;
+use crate::mm::space::hot_chunks;
 use crate::sched::lock;
 use crate::{boot, ipc, random, time};
 use kasoku_abi::hypercall::{RESUMED_FOLLOWER, RESUMED_LEADER, SNAPSHOT, SNAPSHOT_ACCELERATOR};
+use kasoku_abi::snapshot::MAX_HOT;
 
 /// This vCPU comes to rest.
 pub fn rest() {
@@ -18,9 +20,11 @@ pub fn rest() {
         memory().scrub();
     }
     let flags = if ipc::accel::was_opened() { SNAPSHOT_ACCELERATOR } else { 0 };
+    let mut arguments = [flags; 1 + MAX_HOT];
+    arguments[1..].copy_from_slice(&hot_chunks());
     // The others need the lock to come here.
     lock::release();
-    match hypercall::call(SNAPSHOT, &[flags]) {
+    match hypercall::call(SNAPSHOT, &arguments) {
         Ok(RESUMED_LEADER) => resume(),
         Ok(RESUMED_FOLLOWER) => {
             while generation::clones() == clones {

@@ -8,7 +8,7 @@ use crate::guest::{CpuHandle, Guest, Watcher};
 use crate::hypercall;
 use crate::layers::Layers;
 use crate::loader;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, SparePages};
 use crate::outcome::{Outcome, fault_report};
 use crate::regions::{RegionFds, Regions};
 use crate::reset::{self, Again, Origin};
@@ -21,7 +21,7 @@ use kasoku_abi::boot::{BootInfo, LibosHeader};
 use kasoku_abi::cpu::PreemptFrame;
 use kasoku_abi::hypercall::{DOORBELL_PORT, RESUMED_FOLLOWER, RESUMED_LEADER};
 use kasoku_abi::layout::{BOOT_INFO, LARGE_PAGE, LAYERS, LIBOS_BASE, LIBOS_END, MAX_CPUS};
-use kasoku_abi::snapshot::{RAM, RESUME_INFO, ResumeInfo, SavedCpu};
+use kasoku_abi::snapshot::{RESUME_INFO, ResumeInfo, SavedCpu};
 use kasoku_jail::{Filter, policies};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::File;
@@ -56,6 +56,7 @@ pub struct Restoration {
     pub watcher: Box<dyn Watcher>,
     /// The guest may be put back to the snapshot.
     pub resettable: bool,
+    pub spare: SparePages,
 }
 
 /// The jails of a machine's threads, compiled: that can be done before anything is known of the guest.
@@ -138,7 +139,7 @@ impl Machine {
     /// As [`Machine::new`], but the guest goes on where it was saved.
     pub fn restore(
         tender: &mut dyn Tender,
-        spec: Restoration,
+        mut spec: Restoration,
         jails: Jails,
         timings: &mut Timings,
     ) -> Result<Self, Error> {
@@ -150,7 +151,7 @@ impl Machine {
             Host { build_id: loader::build_id(&spec.libos)?, features: tender.features(), layers: layers.infos() };
         let header = *saved.libos();
         loader::check_libos_header(&header)?;
-        let memory = GuestMemory::copy_on_write(saved.file(), RAM, saved.ram_len())?;
+        let memory = saved.memory(spec.resettable, &mut spec.spare)?;
         timings.mark("host");
         let processors = build(tender, saved.cpus.len(), &memory, &layers, &regions)?;
         timings.mark("guest");

@@ -31,6 +31,7 @@ pub mod special;
 pub mod stat;
 pub mod sys;
 pub mod table;
+pub mod touched;
 pub mod union;
 pub mod views;
 pub mod walk;

@@ -23,7 +23,7 @@ use crate::errno::{Errno, Result};
 use crate::fs::file::{File, PollEvents};
 use crate::fs::node::DeviceOpener;
 use crate::fs::stat::device_number;
-use crate::fs::{dev, devices, generation};
+use crate::fs::{dev, devices, generation, touched};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kasoku_abi::boot::{BootInfo, MAX_REGIONS};
@@ -41,6 +41,7 @@ pub fn initialise(info: &BootInfo) {
     name("ptmx", pty::DEVICE_PTMX, Arc::new(|_, _| pty::open_master()));
     name("kasoku/invoke", DEVICE_INVOKE, Arc::new(|_, _| channel::invocation()));
     name("kasoku/generation", generation::DEVICE, Arc::new(|_, _| generation::open()));
+    name("kasoku/touched", touched::DEVICE, Arc::new(|_, _| touched::open()));
     for number in 0..MAX_REGIONS {
         let path = alloc::format!("kasoku/accel{number}");
         name(&path, accel::device(number), Arc::new(move |_, _| accel::open(number)));

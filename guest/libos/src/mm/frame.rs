@@ -260,6 +260,19 @@ impl Memory {
         Ok(gpa)
     }
 
+    /// Breaks up a wholly free chunk: the next frames that are not for page tables come from it, until it is empty.
+    pub fn open_chunk(&self) -> Result<Gpa> {
+        let mut chunks = self.chunks.lock();
+        if self.free.load(Ordering::Relaxed) < RESERVE + CHUNK_FRAMES {
+            return Err(Errno::ENOMEM);
+        }
+        let from = chunks.whole_from;
+        let found = chunks.chunks[from..].iter().position(Chunk::is_whole).ok_or(Errno::ENOMEM)? + from;
+        chunks.whole_from = found + 1;
+        chunks.current = found;
+        Ok(Gpa(found as u64 * LARGE_PAGE))
+    }
+
     /// Zeroes what is free: nothing of it is left in memory, nor in a snapshot.
     pub fn scrub(&self) {
         let mut chunks = self.chunks.lock();

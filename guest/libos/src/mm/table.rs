@@ -8,12 +8,13 @@ use crate::errno::{Errno, Result};
 use crate::sync::Mutex;
 use alloc::vec::Vec;
 use kasoku_abi::Gpa;
-use kasoku_abi::layout::{DIRECT_MAP, LARGE_PAGE, LIBOS_BASE, PAGE};
+use kasoku_abi::layout::{DIRECT_MAP, LARGE_PAGE, LIBOS_BASE, PAGE, REGIONS};
 
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
-const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
+const ACCESSED: u64 = 1 << 5;
+const ACCESSED_DIRTY: u64 = ACCESSED | 1 << 6;
 const LARGE: u64 = 1 << 7;
 /// Software bit: the page is there but PROT_NONE hides it (not present, address kept).
 const HIDDEN: u64 = 1 << 9;
@@ -356,6 +357,40 @@ impl PageTable {
         })
     }
 
+    /// Forgets which pages of the range (whole large pages) were touched; from the caller's flush on, touches are noted
+    /// again, page by page: large pages of RAM become small ones.
+    pub fn forget_touches(&self, start: u64, end: u64) -> Result<()> {
+        self.visit(start, end, |_, at, large| {
+            let entry = load(at);
+            if large && is_own(entry) {
+                let table = self.split(at)?;
+                for index in 0..CHUNK_FRAMES {
+                    let small = slot(table, index);
+                    store(small, load(small) & !ACCESSED);
+                }
+            } else if !large {
+                store(at, entry & !ACCESSED);
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `visit` with each group of small pages of the range (whole large pages) that software KVM looks at together, and
+    /// which of its pages were touched and may move, a bit for each.
+    pub fn visit_touched(&self, start: u64, end: u64, mut visit: impl FnMut(&[Slot], u8) -> Result<()>) -> Result<()> {
+        let mut group = Group::default();
+        self.visit(start, end, |address, at, large| {
+            if !large {
+                if group.number() != Some(address / GROUP) {
+                    group.finish(&mut visit)?;
+                }
+                group.slots.push(Slot { address, at });
+            }
+            Ok(())
+        })?;
+        group.finish(&mut visit)
+    }
+
     /// Marks a page as no longer shared and gives it the access (copy-on-write by the last owner).
     pub fn unshare(&self, address: u64, access: Access) -> Result<()> {
         let at = self.entry_slot(address, false)?.ok_or(Errno::EFAULT)?;
@@ -401,6 +436,71 @@ fn free_tables(entry: u64, level: u32) {
         }
     }
     memory().release(table);
+}
+
+/// Bytes of the pages that software KVM prefetches together, up to the first that it cannot have.
+pub const GROUP: u64 = 8 * PAGE;
+
+/// A small page's entry while its table is visited.
+pub struct Slot {
+    address: u64,
+    at: *mut u64,
+}
+
+impl Slot {
+    /// Which page of its group it is.
+    pub fn place(&self) -> u32 {
+        (self.address % GROUP / PAGE) as u32
+    }
+
+    pub fn gpa(&self) -> Gpa {
+        Gpa(load(self.at) & ADDRESS)
+    }
+
+    fn is_touched(&self) -> bool {
+        load(self.at) & (PRESENT | ACCESSED) == PRESENT | ACCESSED
+    }
+
+    /// Whether its bytes may lie elsewhere: nobody else has them, or nobody changes them.
+    pub fn may_move(&self) -> bool {
+        let entry = load(self.at);
+        let gpa = self.gpa();
+        let is_layer = !memory().is_ram(gpa) && gpa.0 < REGIONS;
+        entry & PRESENT != 0 && (is_layer || is_own(entry) && memory().is_exclusive(gpa))
+    }
+
+    /// Leads to the copy from now on; the caller flushes, then lets go what is `gone`.
+    pub fn move_to(&self, copy: Frame, gone: &mut Gone) {
+        let entry = load(self.at);
+        store(self.at, entry & !(ADDRESS | SHARED) | ACCESSED | copy.into_gpa().0);
+        gone.entries.push((self.address, entry, false));
+    }
+
+    /// Counts as touched, which prefetching wants.
+    pub fn touch(&self) {
+        store(self.at, load(self.at) | ACCESSED);
+    }
+}
+
+#[derive(Default)]
+struct Group {
+    slots: Vec<Slot>,
+}
+
+impl Group {
+    fn number(&self) -> Option<u64> {
+        self.slots.first().map(|slot| slot.address / GROUP)
+    }
+
+    fn finish(&mut self, visit: &mut impl FnMut(&[Slot], u8) -> Result<()>) -> Result<()> {
+        if !self.slots.is_empty() {
+            let touched = self.slots.iter().filter(|slot| slot.is_touched() && slot.may_move());
+            let touched = touched.fold(0, |set, slot| set | 1 << slot.place());
+            visit(&self.slots, touched)?;
+        }
+        self.slots.clear();
+        Ok(())
+    }
 }
 
 /// Pages that were unmapped and wait for the flush.

@@ -9,6 +9,8 @@ use crate::{sched, user};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use kasoku_abi::Gpa;
+use kasoku_abi::layout::PAGE;
 
 /// Identifies the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +57,12 @@ pub fn key(address: u64, shared: bool) -> Result<Key> {
     }
     user::read::<u32>(address)?;
     space.physical(address).map(|physical| Key::Shared { physical }).ok_or(Errno::EFAULT)
+}
+
+/// Whether somebody waits for a word of this page by its physical address.
+pub fn holds(page: Gpa) -> bool {
+    let words = Key::Shared { physical: page.0 }..Key::Shared { physical: page.0 + PAGE };
+    WAITERS.lock().range(words).next().is_some()
 }
 
 /// FUTEX_WAIT_BITSET: EAGAIN when the word is not `expected`.

@@ -36,8 +36,12 @@ def run(channel_name: str) -> int:
     try:
         call = handler.load(init["handler"])
         if saved:
-            _rehearse(init["max_response_bytes"])
+            snapshot.find_generators()
+            _rehearse(init["max_response_bytes"], REHEARSALS)
         read = snapshot.prepare() if saved else []
+        if saved:
+            with snapshot.noted_pages():
+                _rehearse(init["max_response_bytes"], 1)
     except InitFailure as failure:
         return _refuse(channel, failure.describe(), 1)
     except SystemExit as error:
@@ -49,19 +53,18 @@ def run(channel_name: str) -> int:
     return _serve(channel, call, init["function"], init["max_response_bytes"])
 
 
-def _rehearse(limit: int) -> None:
+def _rehearse(limit: int, times: int) -> None:
     """Serve events of nobody before the snapshot.
 
     The interpreter adapts code that runs for the first times and fills its free lists: whatever it writes here, no
     clone has to write, and copy a page for.
     """
-    snapshot.find_generators()
     reading, writing = os.pipe()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     function = {"name": "", "version": "", "arn": "", "memory_mib": 0, "instance": "", "accelerator": None}
     try:
         sender = Channel(writing)
-        for _ in range(REHEARSALS):
+        for _ in range(times):
             sender.send({"type": "restore", "environment": {}, "function": function})
             sender.send({"type": "invoke", "request_id": "", "timeout_ms": 1}, b"{}")
         os.close(writing)

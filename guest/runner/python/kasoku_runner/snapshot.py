@@ -3,10 +3,11 @@
 A snapshot is taken while the runner waits for its first frame, and each restored instance gets `restore` as that frame.
 """
 
+import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 _withheld: set[str] = set()
@@ -57,6 +58,22 @@ def rehearse() -> None:
     """What `restored` does, but for what concerns the function."""
     os.environ.update({})
     _renew_randomness()
+
+
+@contextlib.contextmanager
+def noted_pages() -> Iterator[None]:
+    """The library OS brings together the memory that is used meanwhile: clones get it in one piece."""
+    try:
+        device = os.open("/dev/kasoku/touched", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:  # not in a guest
+        yield
+        return
+    try:
+        os.write(device, b"note")
+        yield
+        os.write(device, b"pack")
+    finally:
+        os.close(device)
 
 
 def restored(environment: dict[str, str]) -> None:

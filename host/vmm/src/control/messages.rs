@@ -3,6 +3,7 @@ use crate::config::{MountPoint, Program};
 use crate::error::Error;
 use crate::guest::Watcher;
 use crate::machine::{Restoration, Specification};
+use crate::memory::SparePages;
 use crate::regions::{RegionFds, RegionKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -268,6 +269,7 @@ impl Restore {
         descriptors: Vec<OwnedFd>,
         libos: File,
         watcher: Box<dyn Watcher>,
+        spare: SparePages,
     ) -> Result<Restoration, Error> {
         check_version(self.version)?;
         let parts = Bindings::new(&descriptors, &self.layers, &self.channels, &self.regions)?;
@@ -279,6 +281,7 @@ impl Restore {
             channels: parts.channels,
             regions: parts.regions,
             watcher,
+            spare,
         })
     }
 }

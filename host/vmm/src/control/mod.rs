@@ -15,6 +15,7 @@ use crate::exec::NativeFiles;
 use crate::guest::Watcher;
 use crate::kvm::KvmTender;
 use crate::machine::{Jails, Machine};
+use crate::memory::SparePages;
 use crate::outcome::Outcome;
 use crate::reset::Done;
 use crate::sys;
@@ -32,6 +33,9 @@ use std::time::Instant;
 
 /// Signals that end this process after it has told the agent.
 const FATAL: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// Large pages that a snapshot of an interpreter names as hot.
+const USUALLY_HOT: usize = 1;
 
 /// Why the session ended without the guest's doing.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +98,7 @@ impl Session {
         // While the agent gathers what the guest consists of.
         let mut tender = KvmTender::new().map_err(Error::from)?;
         tender.prepare().map_err(Error::from)?;
+        let spare = SparePages::new(USUALLY_HOT).map_err(Error::from)?;
         let jails = Jails::new()?;
         let jail = Filter::new(&CONTROL).map_err(Error::from)?;
         self.timings.mark("vm");
@@ -109,7 +114,7 @@ impl Session {
             }
             FromAgent::Restore(restore) => {
                 resettable = restore.resettable;
-                let spec = restore.into_restoration(descriptors, libos, watcher)?;
+                let spec = restore.into_restoration(descriptors, libos, watcher, spare)?;
                 Machine::restore(&mut tender, spec, jails, &mut self.timings)?
             }
             _ => return Err(SessionError::Protocol("the first message is neither `boot` nor `restore`".to_owned())),

@@ -37,7 +37,8 @@ pub fn snapshot(call: &mut Call<'_>) -> Result<Answer, Errno> {
         return Err(Errno::AGAIN);
     }
     let saved = call.processor.save().map_err(|_| Errno::IO)?;
-    parking.rest(call.cpu, call.args[0], saved);
+    let [flags, hot @ ..] = call.args;
+    parking.rest(call.cpu, flags, std::array::from_fn(|index| hot[index]), saved);
     Ok(Answer::Value(RESUMED_SAME as i64))
 }
 

@@ -1,5 +1,5 @@
 //! The guest's RAM, behind checked accesses.
-use super::{CpuPage, Mapping, MappingError};
+use super::{CpuPage, Mapping, MappingError, SparePages};
 use kasoku_abi::Gpa;
 use kasoku_abi::layout::{CPU_AREA, CPU_AREA_STRIDE, CPU_PAGE, LIBOS_IMAGE, MAX_CPUS, PAGE};
 use rustix::io::Errno;
@@ -41,9 +41,20 @@ impl GuestMemory {
         Ok(Self { ram: Arc::new(ram) })
     }
 
-    /// The RAM of a saved guest: `len` bytes of the file from `offset` on. Whatever this guest writes stays its own.
-    pub fn copy_on_write(file: BorrowedFd<'_>, offset: u64, len: u64) -> Result<Self, MappingError> {
-        Ok(Self { ram: Arc::new(Mapping::copy_on_write(file, offset, len)?) })
+    /// The RAM of a saved guest: `len` bytes of the file from `offset` on. Whatever this guest writes stays its own. The
+    /// large pages `hot`, which lie in it, are copied now, into large pages of the host.
+    pub fn copy_on_write(
+        file: BorrowedFd<'_>,
+        offset: u64,
+        len: u64,
+        hot: impl Iterator<Item = u64>,
+        spare: &mut SparePages,
+    ) -> Result<Self, MappingError> {
+        let mut ram = Mapping::copy_on_write(file, offset, len)?;
+        for at in hot {
+            ram.copy_large_page(file, offset, at, spare)?;
+        }
+        Ok(Self { ram: Arc::new(ram) })
     }
 
     pub fn ram(&self) -> &Arc<Mapping> {

@@ -10,4 +10,4 @@ mod mapping;
 
 pub use cpu_page::CpuPage;
 pub use guest::{BadAddress, GuestMemory, GuestSlice};
-pub use mapping::{Mapping, MappingError};
+pub use mapping::{Mapping, MappingError, SparePages};

@@ -1,7 +1,7 @@
 //! The file: written from a guest at rest, read and checked before a guest is made of it.
 use super::{Cpus, SnapshotError, Written};
 use crate::guest::Guest;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, MappingError, SparePages};
 use kasoku_abi::boot::{Layer, LibosHeader, MAX_LAYERS, MAX_REGIONS, Region};
 use kasoku_abi::layout::{LARGE_PAGE, LAYERS, MAX_CPUS, PAGE};
 use kasoku_abi::snapshot::{
@@ -59,9 +59,16 @@ pub fn write(file: BorrowedFd<'_>, guest: &Guest, host: &Host, rest: &Cpus) -> R
     header.layers = padded(&host.layers);
     header.regions = padded(&guest.regions.infos());
     header.channels = guest.channels.kinds();
+    let is_chunk = |at: u64| is_chunk(at, header.ram_len);
+    header.hot = guest.parking.hot().map(|at| if is_chunk(at) { at } else { 0 });
     // Last: a file that was left half-way has no magic.
     write_all(file, header.as_bytes(), 0)?;
     Ok(Written { pages })
+}
+
+/// Whether a large page of RAM begins there. The first one is never copied ahead: hardly any of it is used.
+fn is_chunk(at: u64, ram_len: u64) -> bool {
+    at != 0 && at.is_multiple_of(LARGE_PAGE) && at < ram_len
 }
 
 fn write_ram(file: BorrowedFd<'_>, memory: &GuestMemory) -> Result<u64, SnapshotError> {
@@ -127,6 +134,9 @@ pub fn read(file: OwnedFd) -> Result<Saved, SnapshotError> {
     if count == 0 || count > MAX_CPUS || header.started >> count != 0 || header.started & 1 == 0 {
         return damaged("no guest has such processors");
     }
+    if header.hot.iter().any(|at| *at != 0 && !is_chunk(*at, header.ram_len)) {
+        return damaged("it names memory that it does not have");
+    }
     let cpus = (0..count).map(|index| {
         let started = header.started >> index & 1 == 1;
         started.then(|| read_at(&file, CPUS + index * CPU_STRIDE).map(Box::new)).transpose()
@@ -170,6 +180,13 @@ impl Saved {
 
     pub fn ram_len(&self) -> u64 {
         self.header.ram_len
+    }
+
+    /// The guest's RAM, shared until it is written, but for what it is going to use much of, which is copied; in one that is
+    /// `resettable` nothing is, because there the pages of its own are those to be put back.
+    pub fn memory(&self, resettable: bool, spare: &mut SparePages) -> Result<GuestMemory, MappingError> {
+        let hot = self.header.hot.iter().copied().filter(|at| *at != 0 && !resettable);
+        GuestMemory::copy_on_write(self.file.as_fd(), RAM, self.header.ram_len, hot, spare)
     }
 
     pub fn libos(&self) -> &LibosHeader {
@@ -225,7 +242,7 @@ mod tests {
 
     #[test]
     fn whatever_does_not_fit_is_refused() {
-        let wrong: [fn(&mut SnapshotHeader); 8] = [
+        let wrong: [fn(&mut SnapshotHeader); 10] = [
             |h| h.magic += 1,
             |h| h.version += 1,
             |h| h.abi_version += 1,
@@ -234,6 +251,8 @@ mod tests {
             |h| h.cpu_count = 9,
             |h| h.started = 6,
             |h| h.started = 5,
+            |h| h.hot[1] = LARGE_PAGE / 2,
+            |h| h.hot[0] = LARGE_PAGE,
         ];
         for change in wrong {
             let mut header = header();

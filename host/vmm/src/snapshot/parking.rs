@@ -1,7 +1,7 @@
 //! Where the processors of a guest wait while it is saved.
 use super::{REST_TIMEOUT, SnapshotError};
 use kasoku_abi::hypercall::SNAPSHOT_ACCELERATOR;
-use kasoku_abi::snapshot::SavedCpu;
+use kasoku_abi::snapshot::{MAX_HOT, SavedCpu};
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
@@ -21,6 +21,8 @@ struct State {
     wanted: bool,
     arrived: Cpus,
     flags: u64,
+    /// As the guest said them.
+    hot: [u64; MAX_HOT],
     /// The guest runs no more, or is about to be stopped.
     over: bool,
 }
@@ -41,18 +43,25 @@ impl Parking {
         self.state().wanted
     }
 
-    /// Brings a processor to rest until [`Parking::release`]. Called by its thread.
-    pub fn rest(&self, cpu: usize, flags: u64, saved: SavedCpu) {
+    /// Brings a processor to rest until [`Parking::release`]; `hot` are the large pages that its guest's clones will need.
+    /// Called by its thread.
+    pub fn rest(&self, cpu: usize, flags: u64, hot: [u64; MAX_HOT], saved: SavedCpu) {
         let mut state = self.state();
         if !state.wanted {
             return;
         }
         state.arrived.insert(cpu, saved);
         state.flags |= flags;
+        state.hot = hot;
         self.changed.notify_all();
         while state.wanted && !state.over {
             state = self.changed.wait(state).expect("no panic holds this lock");
         }
+    }
+
+    /// What the guest at rest says of its clones, unchecked.
+    pub fn hot(&self) -> [u64; MAX_HOT] {
+        self.state().hot
     }
 
     /// The guest has ended or will be stopped: nobody waits any more.
@@ -120,7 +129,7 @@ mod tests {
                     while !parking.is_wanted() {
                         std::thread::yield_now();
                     }
-                    parking.rest(index, 0, cpu(index as u64));
+                    parking.rest(index, 0, [0; MAX_HOT], cpu(index as u64));
                 })
             })
             .collect();
@@ -140,7 +149,7 @@ mod tests {
                 while !parking.is_wanted() {
                     std::thread::yield_now();
                 }
-                parking.rest(0, flags, cpu(0));
+                parking.rest(0, flags, [0; MAX_HOT], cpu(0));
             })
         };
         let thread = resting(SNAPSHOT_ACCELERATOR);

@@ -6,6 +6,7 @@ mod area;
 mod change;
 mod fault;
 mod heap;
+mod pack;
 mod revoke;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod text;
 pub use area::{Area, Backing};
 pub use change::{Fixed, MapRequest};
 pub use fault::{Denied, Touch};
+pub use pack::hot_chunks;
 pub use text::ISLAND_LEN;
 
 use super::table::{Access, Gone, PageTable};

@@ -5,6 +5,7 @@ use crate::mm::frame::tests::{TEST_LAYER, test_memory};
 use crate::mm::frame::{Frame, memory};
 use crate::mm::source::{MapSource, Page};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use kasoku_abi::Gpa;
 use kasoku_abi::layout::{LARGE_PAGE, PAGE};
 
@@ -164,4 +165,59 @@ fn a_fork_copies_at_once_what_a_small_program_has_of_its_own() {
         let other = child.fork(child.root(), alone).unwrap();
         assert_eq!(&read(&other), b"child!");
     }
+}
+
+/// Maps zeroed memory of so many pages at BASE and writes each page's number into it.
+fn numbered(space: &Space, pages: u64) {
+    map(space, BASE, pages * PAGE, READ_WRITE, Backing::Anonymous);
+    for page in 0..pages {
+        space.write(BASE + page * PAGE, &page.to_le_bytes()).unwrap();
+    }
+}
+
+fn number_at(space: &Space, page: u64) -> u64 {
+    let at = memory().pointer(Gpa(space.physical(BASE + page * PAGE).unwrap()));
+    // SAFETY: a page of test RAM.
+    unsafe { at.cast::<u64>().read() }
+}
+
+#[test]
+fn what_was_touched_is_packed_and_nothing_else_moves() {
+    let space = space();
+    numbered(&space, 600);
+    let before: Vec<u64> = (0..600).map(|page| entry(&space, page).unwrap().0).collect();
+    space.forget_touches().unwrap();
+    let touched = [3, 64, 65, 66, 70, 300, 599];
+    for page in touched {
+        // What the processor does.
+        space.table.unshare(BASE + page * PAGE, READ_WRITE).unwrap();
+    }
+    let pinned = Gpa(before[300]);
+    // Six that were touched and may move; 67 to 69, so that the group of 64 is complete up to its last.
+    assert_eq!(space.pack(|gpa| gpa == pinned), Ok(9));
+    let chunk = entry(&space, 3).unwrap().0 / LARGE_PAGE;
+    for page in 0..600 {
+        assert_eq!(number_at(&space, page), page);
+        let (gpa, writable, executable) = entry(&space, page).unwrap();
+        assert!(writable && !executable);
+        let moved = matches!(page, 3 | 64..=70 | 599);
+        assert_eq!(gpa / LARGE_PAGE == chunk, moved, "page {page}");
+        assert_eq!(gpa == before[page as usize], !moved);
+    }
+}
+
+#[test]
+fn packing_copies_pages_of_layers_and_leaves_large_ones_and_forks() {
+    let space = loaded();
+    space.fault(BASE, Touch::Read).unwrap();
+    space.fault(BASE + 600 * PAGE, Touch::Read).unwrap();
+    let child = space.fork(space.root(), false).unwrap();
+    space.forget_touches().unwrap();
+    space.table.unshare(BASE + 600 * PAGE, READ).unwrap();
+    assert_eq!(space.pack(|_| false), Ok(1));
+    assert_eq!(entry(&space, 7), Some((layer_page(7), false, true)), "one large page still");
+    let (own, writable, _) = entry(&space, 600).unwrap();
+    assert!(memory().is_ram(Gpa(own)) && !writable);
+    assert_eq!(child.table.find(BASE + 600 * PAGE).unwrap().gpa().0, layer_page(600));
+    assert!(!space.table.is_large_free(BASE));
 }
