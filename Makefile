@@ -1,5 +1,5 @@
 # One command each. All of them may be repeated; what is up to date is not done again.
-.PHONY: help setup native test test-svm check rust-check python-check rust-test python-test conformance conformance-opencl demo bench clean
+.PHONY: help setup native test test-svm check rust-check python-check rust-test python-test conformance conformance-opencl soak demo bench clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
@@ -20,6 +20,7 @@ help:
 	@echo 'make check   formats, lints and types'
 	@echo 'make conformance   CPython'"'"'s own test suite in guests, and what fails there natively (half an hour)'
 	@echo 'make conformance-opencl SUITE=PATH   an OpenCL test suite, on this machine and in a guest'
+	@echo 'make soak    a load of half an hour, after which memory and descriptors are what they were'
 	@echo 'make bench   all benchmarks, into benchmarks/results/'
 	@echo 'make clean   removes what was built'
 
@@ -61,6 +62,10 @@ python-test: setup
 test-svm: setup
 	$(BIN)/python -m tests.svm.kernel
 	KASOKU_REQUIRE_SVM=1 $(BIN)/python -m pytest tests/svm
+
+# A load of half an hour: memory and descriptors stay flat. A minute of it is in `make test`.
+soak: setup
+	$(BIN)/python -m pytest tests/chaos/test_soak.py --soak 1800
 
 # Goes on where it ended when it is interrupted; a new commit begins anew.
 conformance: setup
