@@ -32,7 +32,7 @@ def echo(n=0):
 PEERS = Path(__file__).resolve().parent / "programs" / "gateway_peers.py"
 HOST = "127.0.0.1"
 BODY = b'{"n": 1}'
-SECONDS = 1.5
+SECONDS = 1.2
 INVOKE = "/2015-03-31/functions/bench-echo/invocations"
 
 

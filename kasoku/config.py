@@ -44,6 +44,8 @@ class Config:
     """How long the result of an asynchronous call can be asked for."""
     max_async_running: int = 128
     """Asynchronous calls that run at a time."""
+    log_format: str = "text"
+    """Functions' logs: `text`, with Lambda's marks, or `json`, an object for each line with the request's id."""
     otlp_endpoint: str = ""
     """Base URL of an OpenTelemetry collector that traces are posted to; empty: none."""
     device_hour_price: float = 1.0
@@ -91,6 +93,7 @@ _RULES: dict[str, _Rule] = {
     "drain_seconds": _number(0, 3600, "seconds"),
     "keep_results_hours": _number(0.01, 24 * 365, "hours"),
     "max_async_running": _number(1, 10_000, "calls", whole=True),
+    "log_format": _Rule(str, "'text' or 'json'", lambda value: value in ("text", "json")),
     "otlp_endpoint": _Rule(
         str,
         "an http:// or https:// URL, or empty",

@@ -72,6 +72,7 @@ def up(
         device_hour_price=config.device_hour_price,
         keep_results_hours=config.keep_results_hours,
         max_async_running=config.max_async_running,
+        json_logs=config.log_format == "json",
         otlp_endpoint=config.otlp_endpoint or None,
         snapshots=snapshots,
     )

@@ -1,7 +1,9 @@
 """Errors over HTTP, as Lambda's clients read them: a status, `x-amzn-ErrorType`, and a JSON body with a message."""
 
 import json
+import logging
 import math
+import sqlite3
 from http import HTTPStatus
 
 from starlette.requests import Request
@@ -9,6 +11,7 @@ from starlette.responses import Response
 
 from kasoku.node.errors import PlatformError
 
+_log = logging.getLogger(__name__)
 STATUS = {
     "AccessDeniedException": HTTPStatus.FORBIDDEN,
     "InvalidParameterValueException": HTTPStatus.BAD_REQUEST,
@@ -41,6 +44,21 @@ def error_response(error: PlatformError, request_id: str) -> tuple[int, Headers,
     if status is HTTPStatus.TOO_MANY_REQUESTS:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     return status, headers, json.dumps({"Type": side, "message": error.message}).encode()
+
+
+def fault(error: Exception) -> PlatformError:
+    """What a client is told of an error that nobody expected: the disk's own words, else that there was one."""
+    if isinstance(error, OSError):
+        return PlatformError("ServiceException", f"the request cannot be carried out: {error.strerror or error}")
+    if isinstance(error, sqlite3.Error):
+        return PlatformError("ServiceException", f"the state cannot be written: {error}")
+    return PlatformError("ServiceException", "an internal error, which the server's log has")
+
+
+async def on_fault(request: Request, error: Exception) -> Response:
+    """Starlette's handler for everything else."""
+    _log.error("%s %s: %s", request.method, request.url.path, error)
+    return await on_platform_error(request, fault(error))
 
 
 async def on_platform_error(request: Request, error: Exception) -> Response:

@@ -9,6 +9,7 @@ message with the very same bytes, and whose body is complete, means the same and
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from kasoku.gateway.access import Access
 from kasoku.gateway.calls import MAX_EVENT
-from kasoku.gateway.errors import Headers, error_response
+from kasoku.gateway.errors import Headers, error_response, fault
 from kasoku.gateway.hosts import HostCheck
 from kasoku.gateway.invoke import InvokeRoute, Response, is_invoke
 from kasoku.gateway.sigv4 import ALGORITHM
@@ -25,6 +26,7 @@ from kasoku.gateway.spawn import SpawnRoute, is_spawn
 from kasoku.node.deadline import Deadline
 from kasoku.node.errors import PlatformError
 
+_log = logging.getLogger(__name__)
 HEAD_SECONDS = 10.0
 """From a request's first byte (or the connection) to the end of its head."""
 BODY_SECONDS = 600.0
@@ -196,7 +198,11 @@ def make_protocol(way: ShortWay) -> type[HttpToolsProtocol]:
                 way.remember(head, cycle.scope, length)
 
         async def _answer(self, cycle: Any, scope: Any, payload: bytes) -> None:
-            status, headers, body = await way.answer(scope, payload)
+            try:
+                status, headers, body = await way.answer(scope, payload)
+            except Exception as error:  # whatever it is, whoever asked must hear of it
+                _log.exception("%s %s", scope["method"], scope["path"])
+                status, headers, body = error_response(fault(error), "")
             if self.flow.write_paused and not cycle.disconnected:
                 await self.flow.drain()
             if cycle.disconnected:

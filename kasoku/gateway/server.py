@@ -57,6 +57,8 @@ class ServerOptions:
     keep_results_hours: float = 24.0
     max_async_running: int = 128
     otlp_endpoint: str | None = None
+    json_logs: bool = False
+    """Functions' logs as a JSON object for each line."""
     require_keys: bool = False
     """Ask for keys even on the loopback interface and while none was made."""
     region: str | None = None
@@ -79,7 +81,11 @@ async def serve(options: ServerOptions, layers: LayerSource, ready: Callable[[st
         secrets = SecretStore(registry)
         site = Site(home, options.native, layers.path, layers.volume, partial(secret_values, secrets))
         platform = await Platform.start(
-            NodeAgent(site, options.memory_mib, options.snapshots), registry, secrets, layers, options.settings
+            NodeAgent(site, options.memory_mib, options.snapshots, json_logs=options.json_logs),
+            registry,
+            secrets,
+            layers,
+            options.settings,
         )
         try:
             await _run(platform, options, listener, ready)

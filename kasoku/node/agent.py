@@ -23,8 +23,11 @@ SNAPSHOT_SHARE = 0.25
 class NodeAgent:
     """See the module. One event loop."""
 
-    def __init__(self, site: Site, memory_mib: int | None = None, snapshots: bool = True) -> None:
+    def __init__(
+        self, site: Site, memory_mib: int | None = None, snapshots: bool = True, *, json_logs: bool = False
+    ) -> None:
         self.site = site
+        self._json_logs = json_logs
         self.memory_mib = memory_mib or int(host_memory_mib() * MEMORY_SHARE)
         self.max_starting = 2 * (os.cpu_count() or 1)
         self.listed: list[dict[str, object]] = []
@@ -66,7 +69,8 @@ class NodeAgent:
 
     def instance(self, id: str, function: FunctionVersion, lease: Lease | None) -> Instance:
         """An instance that is not started yet."""
-        return Instance(id, function, self.site, self.log(function.name), lease, self.snapshots, self.shells)
+        log = self.log(function.name)
+        return Instance(id, function, self.site, log, lease, self.snapshots, self.shells, json_logs=self._json_logs)
 
     def prepare(self, function: FunctionVersion) -> None:
         """See to it that instances of a function start fast."""

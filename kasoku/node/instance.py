@@ -17,7 +17,7 @@ from kasoku.node.errors import Failure, FunctionFailed, PlatformError
 from kasoku.node.failures import explain, read_failure
 from kasoku.node.framed import ConnectionEnded
 from kasoku.node.launch import INVOKE, SDK, channel, environment, launch
-from kasoku.node.logs import FunctionLog, InvocationLog
+from kasoku.node.logs import FunctionLog, InvocationLog, StructuredLog
 from kasoku.node.outcome import Invocation, Outcome, check_json
 from kasoku.node.process import PipeReader, close_all
 from kasoku.node.runner import (
@@ -58,6 +58,8 @@ class Instance:
         lease: Lease | None,
         snapshots: Snapshots | None = None,
         shells: Shells | None = None,
+        *,
+        json_logs: bool = False,
     ) -> None:
         self.id = id
         self.function = function
@@ -76,7 +78,7 @@ class Instance:
         self._site = site
         self._snapshots = snapshots
         self._shells = shells
-        self._log = InvocationLog(log)
+        self._log = InvocationLog(log, StructuredLog(log, id) if json_logs else None)
         self._vm: Vm | None = None
         self._broker: Broker | None = None
         self._runner: RunnerProtocol | None = None

@@ -2,7 +2,11 @@
 
 import contextlib
 import os
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 ROTATE_BYTES = 16 << 20
 TAIL_BYTES = 64 << 10
@@ -79,18 +83,62 @@ class FunctionLog:
         return b"", "0:0"
 
 
+MAX_LINE = 64 << 10
+"""Bytes of a line in a structured log; what is longer becomes several."""
+
+
+class StructuredLog:
+    """Writes the text of an instance as a JSON object for each line, with the request that it is of."""
+
+    def __init__(self, log: FunctionLog, instance: str) -> None:
+        self._log = log
+        self._instance = instance
+        self._rest = b""
+        self.request_id = ""
+        """Of the invocation that runs; empty before the first and between them."""
+
+    def write(self, data: bytes) -> None:
+        """Append text, in whole lines as they come together."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_LINE:
+            lines.append(self._rest)
+            self._rest = b""
+        if lines:
+            self._log.write(b"".join(self._record("function", {"message": text(line)}) for line in lines))
+
+    def mark(self, kind: str, **record: object) -> None:
+        """Append an event of the platform's own."""
+        if self._rest:
+            self.write(b"\n")
+        self._log.write(self._record(kind, {"record": record}))
+
+    def _record(self, kind: str, content: dict[str, object]) -> bytes:
+        at = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        whole = {"time": at, "type": kind, "requestId": self.request_id, "instance": self._instance, **content}
+        return msgspec.json.encode(whole) + b"\n"
+
+
+def text(line: bytes) -> str:
+    """A line as text; what is no UTF-8 as escapes."""
+    return line.decode(errors="backslashreplace")
+
+
 class InvocationLog:
     """What one instance writes: everything goes to the function's log, the current invocation's last part is kept."""
 
-    def __init__(self, log: FunctionLog) -> None:
+    def __init__(self, log: FunctionLog, structured: StructuredLog | None = None) -> None:
         self._log = log
+        self._structured = structured
         self._tail = bytearray()
         self._unwritten = b""
         """The mark of an invocation that has written nothing yet: most never do, and need one write then, not two."""
 
     def __call__(self, data: bytes) -> None:
-        self._log.write(self._unwritten + data)
-        self._unwritten = b""
+        if self._structured:
+            self._structured.write(data)
+        else:
+            self._log.write(self._unwritten + data)
+            self._unwritten = b""
         self._tail += data
         if len(self._tail) > 2 * TAIL_BYTES:
             del self._tail[:-TAIL_BYTES]
@@ -99,13 +147,23 @@ class InvocationLog:
         """An invocation begins. What came before (imports, on a cold start) belongs to it too."""
         mark = f"START RequestId: {request_id} Version: {version}\n".encode()
         self._tail += mark
-        self._unwritten = mark
+        if self._structured:
+            self._structured.request_id = request_id
+            self._structured.mark("platform.start", version=version)
+        else:
+            self._unwritten = mark
 
     def end(self, request_id: str, report: str) -> bytes:
         """The invocation is over; returns the end of its log."""
         if self._tail and self._tail[-1] != ord("\n"):
             self(b"\n")
-        self(f"END RequestId: {request_id}\nREPORT RequestId: {request_id}\t{report}\n".encode())
+        end = f"END RequestId: {request_id}\nREPORT RequestId: {request_id}\t{report}\n".encode()
+        if self._structured:
+            self._structured.mark("platform.report", report=report.replace("\t", ", "))
+            self._structured.request_id = ""
+            self._tail += end
+        else:
+            self(end)
         tail = self.tail()
         self._tail.clear()
         return tail
