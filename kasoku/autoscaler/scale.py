@@ -1,10 +1,16 @@
 """How many instances a function should have."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 PANIC_FACTOR = 2.0
 """So many times the work that the instances can take is a burst: what it needs is started at once."""
+COMPUTES_SECONDS = 0.005
+"""From so much processor time on an invocation is one that computes."""
+PATIENCE_SECONDS = 1.0
+SPARE = 1.5
+"""Instances that compute, for each processor: some are between two invocations."""
 PANIC_SECONDS = 6.0
 """So long after a burst nothing is ended (at most twice the idle timeout): bursts come in groups."""
 
@@ -41,6 +47,11 @@ class PoolView:
     """Instances for which node and tenant have memory; None: not known."""
     panic_until: float = 0.0
     """What the last decision said."""
+    cpu_s: float | None = None
+    """Processor time of an invocation, of late."""
+    best_s: float | None = None
+    """How long an invocation takes where nothing holds it up."""
+    cores: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,9 @@ def scale(pool: PoolView, now: float) -> Scale:
         elif now >= panic_until and (drain_s := _drains_in(pool, serving)) is not None:
             wanted = min(wanted, max(pool.alive, pool.min_instances))
             why = f", whose queue is empty in {drain_s * 1000:.0f} ms, sooner than a start"
+        if pool.waiting and (busy := _keep_processors_busy(pool)) is not None and busy < wanted:
+            wanted = max(busy, pool.min_instances)
+            why += f", {busy} keep {pool.cores} processors busy"
     wanted = min(wanted, pool.max_instances)
     old = sorted((since, id) for id, since in pool.idle_since if now - since >= lifetime)
     surplus = 0 if now < panic_until else min(idle - pool.waiting, pool.alive - wanted)
@@ -93,6 +107,18 @@ def _drains_in(pool: PoolView, serving: int) -> float | None:
         return None
     drain_s = pool.waiting * pool.service_s / serving
     return drain_s if max(drain_s, pool.oldest_wait_s) < pool.start_s else None
+
+
+def _keep_processors_busy(pool: PoolView) -> int | None:
+    """How many instances make use of all processors; more would compute side by side, each the longer.
+
+    None where that is not what holds invocations up: they hardly compute, or wait longer than computing explains.
+    """
+    if pool.cpu_s is None or pool.best_s is None or pool.cpu_s < COMPUTES_SECONDS:
+        return None
+    if pool.oldest_wait_s > max(PATIENCE_SECONDS, 2 * pool.waiting * pool.cpu_s / pool.cores):
+        return None
+    return math.ceil(SPARE * pool.cores * max(1.0, pool.best_s / pool.cpu_s))
 
 
 def _limited(pool: PoolView, start: int) -> tuple[int, str]:

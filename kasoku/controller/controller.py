@@ -89,7 +89,9 @@ class Controller:
             raise
         finally:
             self._put_away(member)
-        pool.served(outcome.timings["duration_ms"] / 1000)
+        before, member.cpu_s = member.cpu_s, instance.cpu_s
+        spent = None if before is None or member.cpu_s is None else member.cpu_s - before
+        pool.served(outcome.timings["duration_ms"] / 1000, spent)
         return Served(
             outcome=outcome,
             instance_id=member.id,
@@ -483,6 +485,7 @@ class Controller:
             raise
         pool.failures = 0
         pool.started(time.monotonic() - member.launched_at)
+        member.cpu_s = instance.cpu_s
         took = ", ".join(f"{name.removesuffix('_ms')} {value:.1f} ms" for name, value in instance.timings.items())
         self._tell(pool, "started", f"{member.id} is ready: {took}")
         if pool.tickets:

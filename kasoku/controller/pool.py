@@ -1,6 +1,7 @@
 """The instances of one version of a function, and the invocations that wait for one."""
 
 import asyncio
+import os
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,6 +13,11 @@ from kasoku.registry.model import FunctionVersion
 
 WEIGHT = 0.2
 """Of the latest value in what is said to be so of late."""
+
+
+FORGET = 0.01
+"""Of the latest value in the best one, which may have been better than it will ever be again."""
+CORES = os.cpu_count() or 1
 
 
 class State(Enum):
@@ -35,6 +41,8 @@ class Member:
     lease: Lease | None = None
     instance: Instance | None = None
     launched_at: float = 0.0
+    cpu_s: float | None = None
+    """Processor time of its VM after its last work."""
     idle_since: float | None = None
     start_timings: dict[str, float] = field(default_factory=dict)
     """What the start cost, until the first invocation has been told."""
@@ -71,6 +79,10 @@ class Pool:
     """The autoscaler's own: what it saw was a burst."""
     service_s: float | None = None
     """How long an invocation takes, of late."""
+    best_s: float | None = None
+    """How long one takes where nothing holds it up."""
+    cpu_s: float | None = None
+    """Processor time of one, of late."""
     start_s: float | None = None
     """How long a start takes, of late."""
     hold_until: float = 0.0
@@ -91,9 +103,15 @@ class Pool:
         """Members that serve or will serve."""
         return len(self.members) - self.count(State.ENDING)
 
-    def served(self, seconds: float) -> None:
-        """An invocation took so long."""
+    def served(self, seconds: float, cpu_s: float | None) -> None:
+        """An invocation took so long, and so much processor time."""
         self.service_s = seconds if self.service_s is None else self.service_s + WEIGHT * (seconds - self.service_s)
+        if self.best_s is None or seconds < self.best_s:
+            self.best_s = seconds
+        else:
+            self.best_s += FORGET * (seconds - self.best_s)
+        if cpu_s is not None:
+            self.cpu_s = cpu_s if self.cpu_s is None else self.cpu_s + WEIGHT * (cpu_s - self.cpu_s)
 
     def started(self, seconds: float) -> None:
         """A start took so long."""
@@ -117,6 +135,9 @@ class Pool:
             devices_free=devices_free,
             room=room,
             panic_until=self.panic_until,
+            cpu_s=self.cpu_s,
+            best_s=self.best_s,
+            cores=CORES,
         )
 
     @property

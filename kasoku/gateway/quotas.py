@@ -76,8 +76,11 @@ class Quotas:
 
     def _limits(self, tenant: str) -> Tenant:
         if (edition := self._edition()) != self._loaded:
-            self._tenants, self._loaded = {found.name: found for found in self._store.list()}, edition
-            self._buckets.clear()
+            before, self._tenants = self._tenants, {found.name: found for found in self._store.list()}
+            self._loaded = edition
+            # Whatever else was written, usage for one, must not fill anybody's bucket.
+            for name in [name for name in self._buckets if self._tenants.get(name) != before.get(name)]:
+                del self._buckets[name]
         return self._tenants.get(tenant) or Tenant(tenant)
 
     def _turn_page(self) -> None:

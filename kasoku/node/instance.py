@@ -19,7 +19,7 @@ from kasoku.node.framed import ConnectionEnded
 from kasoku.node.launch import INVOKE, SDK, channel, environment, launch
 from kasoku.node.logs import FunctionLog, InvocationLog, StructuredLog
 from kasoku.node.outcome import Invocation, Outcome, check_json
-from kasoku.node.process import PipeReader, close_all
+from kasoku.node.process import PipeReader, close_all, processor_time_s
 from kasoku.node.runner import (
     MAX_PAYLOAD,
     PROTOCOL,
@@ -92,6 +92,11 @@ class Instance:
     def pid(self) -> int | None:
         """Process of the VM."""
         return self._vm.pid if self._vm else None
+
+    @property
+    def cpu_s(self) -> float | None:
+        """Processor time that the VM's process has used, in seconds. One system call."""
+        return processor_time_s(self._vm.pid) if self._vm else None
 
     @property
     def broker_pid(self) -> int | None:

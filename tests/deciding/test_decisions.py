@@ -125,6 +125,17 @@ def test_after_a_burst_nothing_is_ended_for_a_while() -> None:
     assert scale(replace(view, idle_timeout=0.1, waiting=9), now=100).panic_until == pytest.approx(100.2)
 
 
+def test_what_computes_gets_as_many_as_keep_the_processors_busy() -> None:
+    view = PoolView(100, 0, 0, [], 100, 60, service_s=5.0, best_s=0.1, cpu_s=0.1, cores=2)
+    decided = scale(view, now=0)
+    assert decided.start == 3 and "3 keep 2 processors busy" in decided.reason
+    assert scale(replace(view, cpu_s=0.002), now=0).start == 100, "it sleeps"
+    assert scale(replace(view, cpu_s=0.05), now=0).start == 6, "half of the time it waits"
+    assert scale(replace(view, oldest_wait_s=9.0), now=0).start == 3, "so long they compute"
+    assert scale(replace(view, oldest_wait_s=11.0), now=0).start == 100, "something else holds them up"
+    assert scale(replace(view, waiting=2, oldest_wait_s=1.1), now=0).start == 2
+
+
 def test_what_limits_is_said() -> None:
     view = PoolView(9, 0, 0, [], 20, 60, devices_free=2)
     assert scale(view, now=0).start == 2 and "2 devices are free" in scale(view, now=0).reason

@@ -160,10 +160,12 @@ def request(server: Server, method: str, path: str, headers: dict[str, str], bod
 
 
 def test_a_tenant_has_its_rate(shared: Server) -> None:
-    key = make_tenant(shared, "quick", "--rate", "0.5", "--burst", "3")
+    key = make_tenant(shared, "quick", "--rate", "0.05", "--burst", "3")
     headers = {"Authorization": f"Bearer {'.'.join(key)}"}
     codes = [status(shared, "GET", "/v1/functions", headers) for _ in range(5)]
     assert codes[:3] == [200, 200, 200] and 429 in codes
+    command(shared, "tenants", "set", "other")
+    assert status(shared, "GET", "/v1/functions", headers) == 429, "what concerns others changes nothing"
     command(shared, "tenants", "set", "quick")
     assert status(shared, "GET", "/v1/functions", headers) == 200, "new limits count at once"
 
