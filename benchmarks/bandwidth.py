@@ -13,18 +13,13 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from common import kasoku_command as kasoku
 from common.conversation import Conversation
-from common.opencl import implementations
+from common.opencl import options, side_by_side
 from common.report import Report, arguments
 from common.sampling import interleave
 
-PROGRAMS = Path(__file__).resolve().parent / "programs"
-PACKAGES = ("numpy", "pyopencl")
 SIZES = {
     "4KiB": 4 << 10,
     "64KiB": 64 << 10,
@@ -44,25 +39,13 @@ MOST_CALLS = 200
 
 def main() -> int:
     """Measures and reports."""
-    options = arguments(__doc__, rounds=30)
-    kasoku.require()
+    chosen = arguments(__doc__, rounds=30, more=options)
     report = Report("bandwidth")
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        guest = kasoku.build_image(work / "home", "bench", requirements=PACKAGES, tree=PROGRAMS)
-        python = kasoku.native_python(work / "venv", requirements=PACKAGES)
-        for implementation in implementations(work):
-            native = [python, str(PROGRAMS / "opencl_bandwidth.py")]
-            sizes = ["--mem", str(GUEST_MIB), "--arena", str(ARENA_MIB)]
-            command = [*guest, *sizes, "--accelerator", f"opencl:{implementation.device}", "-i", "--"]
-            inside = [*command, "python3", "/bench/opencl_bandwidth.py"]
-            with Conversation(native, implementation.environment) as here, Conversation(inside) as there:
-                for label, size in SIZES.items():
-                    name = f"{implementation.name}-{label}"
-                    measure(report, name, {"native": here, "kasoku": there}, size, options.rounds)
-    if not report.results:
-        sys.exit("no OpenCL implementation was found: run `make setup`, which installs one")
-    return report.finish(options.json)
+    sizes = ("--mem", str(GUEST_MIB), "--arena", str(ARENA_MIB))
+    for implementation, sides in side_by_side("programs/opencl_bandwidth.py", chosen, sizes):
+        for label, size in SIZES.items():
+            measure(report, f"{implementation.name}-{label}", sides, size, chosen.rounds)
+    return report.finish(chosen.json, add=chosen.add)
 
 
 def measure(report: Report, name: str, sides: dict[str, Conversation], size: int, rounds: int) -> None:

@@ -13,20 +13,15 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-from common import kasoku_command as kasoku
 from common.conversation import Conversation
-from common.opencl import implementations
+from common.opencl import options, side_by_side
 from common.processes import processor_time_ns
 from common.report import Report, Result, arguments
 from common.sampling import interleave, median, percentile
 
-PROGRAMS = Path(__file__).resolve().parent / "programs"
-PACKAGES = ("numpy", "pyopencl")
 ROUND_TRIP_US = 2.0
 CALLS_PER_SAMPLE = 500
 POSTED_PER_SAMPLE = 2000
@@ -40,29 +35,17 @@ IDLE_ROUNDS = 5
 
 def main() -> int:
     """Measures and reports."""
-    options = arguments(__doc__, rounds=60)
-    kasoku.require()
+    chosen = arguments(__doc__, rounds=60, more=options)
     report = Report("ring")
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        guest = kasoku.build_image(work / "home", "bench", requirements=PACKAGES, tree=PROGRAMS)
-        python = kasoku.native_python(work / "venv", requirements=PACKAGES)
-        for implementation in implementations(work):
-            native = [python, str(PROGRAMS / "opencl_ring.py")]
-            command = [*guest, "--accelerator", f"opencl:{implementation.device}", "-i", "--"]
-            inside = [*command, "python3", "/bench/opencl_ring.py"]
-            with Conversation(native, implementation.environment) as here, Conversation(inside) as there:
-                sides = {"native": here, "kasoku": there}
-                name = implementation.name
-                _added(report, f"round_trip/{name}", sides, options.rounds, ROUND_TRIP_US, count=CALLS_PER_SAMPLE)
-                _added(report, f"posted/{name}", sides, options.rounds, None, op="posted", count=POSTED_PER_SAMPLE)
-                for idle_ms, label, most in PAUSES:
-                    rounds = min(most, options.rounds)
-                    _added(report, f"wake_{label}/{name}", sides, rounds, None, op="wake", idle_ms=idle_ms)
-                _idle(report, f"idle/{name}", there, min(IDLE_ROUNDS, options.rounds))
-    if not report.results:
-        sys.exit("no OpenCL implementation was found: run `make setup`, which installs one")
-    return report.finish(options.json)
+    for implementation, sides in side_by_side("programs/opencl_ring.py", chosen):
+        name = implementation.name
+        _added(report, f"round_trip/{name}", sides, chosen.rounds, ROUND_TRIP_US, count=CALLS_PER_SAMPLE)
+        _added(report, f"posted/{name}", sides, chosen.rounds, None, op="posted", count=POSTED_PER_SAMPLE)
+        for idle_ms, label, most in PAUSES:
+            rounds = min(most, chosen.rounds)
+            _added(report, f"wake_{label}/{name}", sides, rounds, None, op="wake", idle_ms=idle_ms)
+        _idle(report, f"idle/{name}", sides["kasoku"], min(IDLE_ROUNDS, chosen.rounds))
+    return report.finish(chosen.json, add=chosen.add)
 
 
 def _added(

@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -128,12 +128,20 @@ class Report:
             )
         )
 
-    def finish(self, path: Path | None) -> int:
-        """Writes the JSON where it is wanted. Returns the exit status: 1 where a target was missed."""
+    def finish(self, path: Path | None, *, add: bool = False) -> int:
+        """Writes the JSON where it is wanted. Returns the exit status: 1 where a target was missed.
+
+        With `add` the file keeps what it has of other names, if that was measured on the same machine and commit.
+        """
         missed = [result.name for result in self.results if result.ok is False]
         if path is not None:
             results = [{k: v for k, v in asdict(result).items() if v not in (None, {})} for result in self.results]
             document = {"benchmark": self.benchmark, "machine": machine(), "results": results}
+            if add and path.exists():
+                before = json.loads(path.read_text())
+                names = {result.name for result in self.results}
+                if before["machine"] == document["machine"]:
+                    results[:0] = [result for result in before["results"] if result["name"] not in names]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(document, indent=2) + "\n")
         if missed:
@@ -141,11 +149,15 @@ class Report:
         return 1 if missed else 0
 
 
-def arguments(description: str | None, rounds: int) -> argparse.Namespace:
-    """Reads the options that every benchmark has."""
+def arguments(
+    description: str | None, rounds: int, more: Callable[[argparse.ArgumentParser], None] = lambda _: None
+) -> argparse.Namespace:
+    """Reads the options that every benchmark has, and `more`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds of interleaved measurements [{rounds}]")
+    parser.add_argument("--add", action="store_true", help="keep what FILE has of the same commit and other names")
+    more(parser)
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds is at least 1")
