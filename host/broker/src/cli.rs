@@ -1,4 +1,5 @@
 //! The command line.
+use kasoku_backend_opencl::DeviceKind;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ kasoku-broker list [--runtime-dir DIR]... [--vendors DIR] [--cpu-devices N]
 
 kasoku-broker serve --device ID --memory-fd N --doorbell-fd N --wake-fd N --control-fd N --lease-dir DIR
                     [--runtime-dir DIR]... [--vendors DIR] [--epoch N] [--device-memory MIB] [--session-fd N]
-                    [--cpu-devices N]
+                    [--cpu-devices N] [--present KIND] [--recover MIB]
     Serves a device to one guest until the control descriptor is closed.
 
     --device ID          as `list` prints it, for example intel:0
@@ -20,11 +21,16 @@ kasoku-broker serve --device ID --memory-fd N --doorbell-fd N --wake-fd N --cont
     --runtime-dir DIR    a directory with an OpenCL implementation (libintelocl.so, libpocl.so)
     --vendors DIR        where system implementations are registered (default /etc/OpenCL/vendors)
     --cpu-devices N      every CPU device is N devices, each with processors of its own: intel:0.0, intel:0.1 ...
+    --present KIND       tell the guest that the device is a cpu, gpu or accelerator, whatever it is
+    --recover MIB        a session outlives the process that serves it: what changes it is written down, so much at most
     --epoch N            number of this lease, grows with each lease of the device (default 1)
     --device-memory MIB  most device memory outside the arena (default: what the device has)
     --session-fd N       a session's file, as `save` gave it: it goes on here
     --verified-session-fd N  the same, whose tag the owner has had checked since the file became unchangeable
 ";
+
+/// Largest journal, MiB.
+const RECOVER_MOST: u32 = 4096;
 
 /// Where implementations are looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,10 +53,14 @@ pub struct ServeOptions {
     pub sources: Sources,
     pub epoch: u64,
     pub device_memory_mib: Option<u64>,
+    /// What the guest is told that the device is.
+    pub present: Option<DeviceKind>,
     /// A session that goes on; 0 = a new one.
     pub session: i32,
     /// Its bytes are known to be genuine.
     pub session_verified: bool,
+    /// Size of the journal; 0 = there is none.
+    pub recover_mib: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,11 +93,16 @@ pub struct ChildOptions {
     /// A session to rebuild, and its bytes of records; 0 = a new one.
     pub session: i32,
     pub session_records: u64,
+    /// Where the session's changes are written down; 0 = nowhere.
+    pub journal: i32,
+    /// It takes over from one that died, with what that wrote down.
+    pub recovers: bool,
     /// Processors that it may use; none = all.
     pub processors: Vec<u32>,
     /// The device's memory is shared by so many parts; 0 = it is whole.
     pub parts: u32,
     pub device_memory_mib: Option<u64>,
+    pub present: Option<DeviceKind>,
     /// The only place where it may write.
     pub scratch: PathBuf,
     /// User and group to become; 0 = stay.
@@ -120,8 +135,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, le
             sources: values.sources,
             epoch: values.epoch.unwrap_or(1),
             device_memory_mib: values.child.device_memory_mib,
+            present: values.child.present,
             session: values.child.session,
             session_verified: values.session_verified,
+            recover_mib: values.recover_mib,
         })),
         "probe" => Ok(Action::Probe { library: values.child.library }),
         "worker" => Ok(Action::Worker(values.into_child()?)),
@@ -139,6 +156,7 @@ struct Values {
     sources: Sources,
     epoch: Option<u64>,
     session_verified: bool,
+    recover_mib: u32,
     child: ChildOptions,
 }
 
@@ -154,6 +172,14 @@ impl Values {
             "warm-fd" => self.child.warm = value.parse()?,
             "session-fd" => self.child.session = value.parse()?,
             "verified-session-fd" => (self.child.session, self.session_verified) = (value.parse()?, true),
+            "journal-fd" => self.child.journal = value.parse()?,
+            "recovers" => self.child.recovers = value.parse()?,
+            "recover" => {
+                self.recover_mib = value.parse()?;
+                if !(1..=RECOVER_MOST).contains(&self.recover_mib) {
+                    return Err(format!("--recover is 1 to {RECOVER_MOST} MiB").into());
+                }
+            }
             "session-records" => self.child.session_records = value.parse()?,
             "link-fd" => self.child.link = value.parse()?,
             "lease-dir" => self.lease_dir = Some(value.into()),
@@ -173,6 +199,11 @@ impl Values {
             "vendors" => self.sources.vendors = Some(value.into()),
             "epoch" => self.epoch = Some(value.parse()?),
             "device-memory" => self.child.device_memory_mib = Some(value.parse()?),
+            "present" => {
+                let word = value.string()?;
+                let known = DeviceKind::ALL.into_iter().find(|kind| kind.name() == word);
+                self.child.present = Some(known.ok_or("--present is cpu, gpu or accelerator")?);
+            }
             "library" => self.child.library = value.into(),
             "runtime" => self.child.runtime = value.string()?,
             "scratch" => self.child.scratch = value.into(),
@@ -215,9 +246,11 @@ impl ChildOptions {
             ("--wake-fd", self.wake),
             ("--warm-fd", self.warm),
             ("--session-fd", self.session),
+            ("--journal-fd", self.journal),
         ] {
             add(name, number.to_string().into());
         }
+        add("--recovers", self.recovers.to_string().into());
         add("--parts", self.parts.to_string().into());
         add("--session-records", self.session_records.to_string().into());
         add("--uid", self.uid.to_string().into());
@@ -227,6 +260,9 @@ impl ChildOptions {
         }
         if let Some(mib) = self.device_memory_mib {
             add("--device-memory", mib.to_string().into());
+        }
+        if let Some(kind) = self.present {
+            add("--present", kind.name().into());
         }
         arguments
     }
@@ -257,6 +293,8 @@ mod tests {
             ("serve --device intel:0 --memory-fd 1", "--memory-fd"),
             ("serve --device intel:0 --memory-fd x", "invalid digit"),
             ("serve --bogus 1", "--bogus"),
+            ("serve --present fpga", "gpu or accelerator"),
+            ("serve --recover 0", "--recover"),
             ("dance", "dance"),
         ] {
             let error = parse_text(text).expect_err(text);
@@ -272,7 +310,9 @@ mod tests {
             runtime: "x".into(),
             device: 2,
             link: 9,
+            recovers: true,
             processors: vec![1, 3],
+            present: Some(DeviceKind::Gpu),
             ..Default::default()
         };
         assert_eq!(parse(options.arguments("worker")).unwrap(), Action::Worker(options));

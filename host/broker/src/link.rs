@@ -32,7 +32,8 @@ pub const VERIFIED: u32 = 6;
 pub const PLAIN: u64 = 0;
 pub const LINKS: u64 = 1;
 
-/// Supervisor: save the session within `value` ms; `tag[0]` 1 = its memory too, `tag[1]` 1 = and serve no more.
+/// Supervisor: save the session within `value` ms; `tag[0]` 1 = its memory too, `tag[1]` 1 = and serve no more,
+/// `tag[2]` 1 = the journal begins anew.
 pub const SAVE: u32 = 7;
 /// Serving process: the session's file, with `value` bytes of records; `tag` begins with the number of objects.
 pub const SAVED: u32 = 8;
@@ -40,6 +41,9 @@ pub const SAVED: u32 = 8;
 pub const NOT_SAVED: u32 = 9;
 /// Serving process: the session that it was started with is rebuilt.
 pub const RESTORED: u32 = 10;
+
+/// Serving process: the journal fills up, the session should be saved.
+pub const JOURNAL: u32 = 11;
 
 /// Longest text of a message, bytes.
 pub const TEXT_MAX: usize = 4096;

@@ -59,7 +59,7 @@ pub fn probe(library: &Path) -> Result<Value, String> {
             "platform": entry.platform,
             "driver_version": entry.driver_version,
             "version": entry.version,
-            "kind": entry.kind,
+            "kind": entry.kind.name(),
             "compute_units": entry.compute_units,
             "memory_bytes": entry.memory_bytes,
         })

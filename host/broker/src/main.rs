@@ -13,6 +13,7 @@ mod control;
 mod engine;
 mod jail;
 mod job;
+mod journal;
 mod lease;
 mod link;
 mod list;

@@ -9,7 +9,8 @@
 //!
 //! The first thread and the helpers sleep in two `epoll_wait`s; the helpers' one hears the doorbell only while the first
 //! thread is in a long call, and wakes one of them for each ring.
-use crate::engine::{Engine, LongCall, Outcome, Step};
+use crate::engine::{Engine, LongCall, Outcome, Recovered, Step};
+use crate::journal::{Journal, Replay, ReplayError};
 use crate::memory::Memory;
 use crate::session::{RestoreError, Restored, SaveError, Saved, Waiting};
 use crate::spin::{Spin, Waits};
@@ -48,12 +49,25 @@ pub struct Server<B: Backend> {
     first_waits: AtomicBool,
     /// Nobody may lead: the session is being saved.
     pausing: AtomicBool,
+    /// Where it is written down which descriptors were taken and answered, if it is.
+    journal: Option<Arc<Journal>>,
     /// Long calls under way.
     long: Mutex<Vec<Arc<Long>>>,
     /// A device of this session computes on the processors that polling would take.
     shares_processors: bool,
     waits: Waits,
     no_resources: Status,
+}
+
+/// How a session is saved.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// The session's memory goes into the file.
+    pub with_memory: bool,
+    /// Nothing is served afterwards.
+    pub stay: bool,
+    /// What is written down begins anew with this save.
+    pub for_journal: bool,
 }
 
 /// Where an answer goes.
@@ -104,7 +118,9 @@ impl<B: Backend> Server<B> {
         // Edge-triggered: each ring wakes one thread.
         add(&first_sleeps, HEARS).map_err(ServeError::Doorbell)?;
         add(&helpers_sleep, epoll::EventFlags::empty()).map_err(ServeError::Doorbell)?;
+        let journal = engine.journal();
         Ok(Arc::new(Self {
+            journal,
             engine: Mutex::new(engine),
             memory,
             doorbell,
@@ -229,15 +245,20 @@ impl<B: Backend> Server<B> {
     }
 
     /// Serves until there is nothing to do for a while (`None`), or until a call takes long: then the engine is free.
-    fn lead(
-        &self,
-        mut engine: MutexGuard<'_, Engine<B>>,
+    fn lead<'s>(
+        &'s self,
+        mut engine: MutexGuard<'s, Engine<B>>,
         first: bool,
         woke_guest: bool,
     ) -> Result<Option<(Arc<Long>, LongCall)>, ServeError> {
         self.memory.broker_parked().store(0, Ordering::SeqCst);
         let mut spin = Spin::new(woke_guest);
         loop {
+            if let Some(journal) = self.journal.as_ref().filter(|journal| journal.is_tight()) {
+                drop(engine);
+                journal.wait_for_save();
+                engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+            }
             if self.pausing.load(Ordering::Relaxed) || (!first && self.first_waits.load(Ordering::Relaxed)) {
                 return Ok(None);
             }
@@ -255,6 +276,9 @@ impl<B: Backend> Server<B> {
             spin.found_work();
             let descriptor = self.memory.descriptor(head);
             let address = address_of(&descriptor);
+            if let Some(journal) = &self.journal {
+                journal.taken(head, address.map(|Address { slot, sequence }| (slot, sequence)));
+            }
             let step = engine.step(&descriptor);
             let (events, call) = match step {
                 Step::Done(outcome) => {
@@ -376,26 +400,42 @@ impl<B: Backend> Server<B> {
         Ok(waiting)
     }
 
-    /// Writes the session to a file once nothing runs on the device any more. When `stay` is false, or something fails, serving
+    /// Goes on where a process ended that died: from the last save, if there is one, and what was written down since. Calls
+    /// that waited are answered that they failed.
+    pub fn recover(&self, save: Option<(&OwnedFd, u64)>) -> Result<Recovered, RestoreError> {
+        let journal = self.journal.as_ref().ok_or(ReplayError::Damaged)?;
+        let replay: Replay = journal.replay()?;
+        let (head, waiting) = (replay.head, replay.waiting.clone());
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((file, records_len)) = save {
+            let Restored { head: saved, .. } = engine.restore(file, records_len)?;
+            if head < saved {
+                return Err(ReplayError::Damaged.into());
+            }
+        }
+        let recovered = engine.replay(replay);
+        drop(engine);
+        self.advance(head);
+        for (slot, sequence) in waiting {
+            self.answer(Some(Address { slot, sequence }), Err(self.no_resources));
+        }
+        Ok(recovered)
+    }
+
+    /// Writes the session to a file once nothing runs on the device any more. Unless it is to `stay`, or when something fails, serving
     /// goes on; else nothing is taken from the ring any more.
-    pub fn save(&self, patience: Duration, with_memory: bool, stay: bool) -> Result<Saved, SaveError> {
+    pub fn save(&self, patience: Duration, how: How) -> Result<Saved, SaveError> {
         let deadline = Instant::now() + patience;
         self.pausing.store(true, Ordering::SeqCst);
-        let result = self.save_paused(deadline, patience, with_memory, stay);
-        if !(stay && result.is_ok()) {
+        let result = self.save_paused(deadline, patience, how);
+        if !(how.stay && result.is_ok()) {
             self.pausing.store(false, Ordering::SeqCst);
             self.ring();
         }
         result
     }
 
-    fn save_paused(
-        &self,
-        deadline: Instant,
-        patience: Duration,
-        with_memory: bool,
-        stay: bool,
-    ) -> Result<Saved, SaveError> {
+    fn save_paused(&self, deadline: Instant, patience: Duration, how: How) -> Result<Saved, SaveError> {
         let busy = || SaveError::Busy(patience.as_millis());
         let engine = loop {
             match self.engine.try_lock() {
@@ -435,8 +475,11 @@ impl<B: Backend> Server<B> {
                 Some(Waiting { slot, sequence, events: events.clone() })
             })
             .collect();
-        let saved = engine.save(self.head.load(Ordering::Relaxed), &waiting, with_memory)?;
-        if stay {
+        let saved = engine.save(self.head.load(Ordering::Relaxed), &waiting, how.with_memory)?;
+        if let Some(journal) = self.journal.as_ref().filter(|_| how.for_journal) {
+            journal.forget();
+        }
+        if how.stay {
             // Whoever waits for the engine waits until this process is ended.
             std::mem::forget(engine);
         }
@@ -456,6 +499,9 @@ impl<B: Backend> Server<B> {
     /// Answers, where an answer is wanted; whether the guest slept.
     fn answer(&self, address: Option<Address>, outcome: Outcome) -> bool {
         let Some(Address { slot, sequence }) = address else { return false };
+        if let Some(journal) = &self.journal {
+            journal.answered(slot);
+        }
         let reply = match outcome {
             Ok(answer) => {
                 Reply { sequence, status: 0, len: answer.len, written: answer.written, values: answer.values }

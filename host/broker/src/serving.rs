@@ -66,6 +66,13 @@ pub struct Kept {
     pub sealed: Sealed,
 }
 
+impl Kept {
+    /// The same file again.
+    pub fn duplicate(&self) -> std::io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, sealed: self.sealed.clone() })
+    }
+}
+
 /// A served device.
 pub struct Serving {
     pub worker: Process,
@@ -77,6 +84,8 @@ pub struct Serving {
     warm: WarmProgram,
     /// The kind of device that the session is of, while it is being rebuilt.
     expects: Option<String>,
+    /// The session is being rebuilt.
+    rebuilds: bool,
     /// CPU devices are offered in parts, and this is none.
     in_parts: bool,
     /// Last: the lock is given up when everything else is gone.
@@ -97,17 +106,30 @@ pub enum Heard {
         objects: u64,
     },
     NotSaved(String),
+    /// The session should be saved: what has happened since the last save is much.
+    JournalFills,
+}
+
+/// How a worker comes to its session.
+#[derive(Clone, Copy, Default)]
+pub struct Origins<'k> {
+    pub kept: Option<&'k Kept>,
+    /// Where changes are written down.
+    pub journal: Option<&'k OwnedFd>,
+    /// It takes over from one that died.
+    pub recovers: bool,
 }
 
 impl Serving {
-    /// Takes the lock of `device` and starts the process that serves it, with the session of `kept` if there is one.
+    /// Takes the lock of `device` and starts the process that serves it, with the session that `origins` names, if any.
     pub fn start(
         options: &ServeOptions,
         device_name: &str,
         secret: &[u8],
         session: &Descriptors,
-        kept: Option<&Kept>,
+        origins: Origins<'_>,
     ) -> Result<Self, ServeError> {
+        let Origins { kept, journal, recovers } = origins;
         let found = runtimes(&options.sources);
         let parts = options.sources.cpu_devices;
         let name = DeviceName::parse(device_name);
@@ -140,6 +162,9 @@ impl Serving {
             session: kept.map_or(0, |kept| kept.file.as_raw_fd()),
             session_records: kept.map_or(0, |kept| kept.sealed.records_len),
             device_memory_mib: options.device_memory_mib,
+            present: options.present,
+            journal: journal.map_or(0, AsRawFd::as_raw_fd),
+            recovers,
             scratch,
             ..common.clone()
         };
@@ -149,11 +174,14 @@ impl Serving {
         inherited.extend(lease.whole.as_ref().map(AsFd::as_fd));
         inherited.extend(warm.file().map(AsFd::as_fd));
         inherited.extend(kept.map(|kept| kept.file.as_fd()));
+        inherited.extend(journal.map(AsFd::as_fd));
         let worker = Process::start(WORK, for_worker, &inherited).map_err(ServeError::Start)?;
         let compilers = Compilers::new(common, lease.scratch.clone());
         let expects = kept.map(|kept| kept.sealed.identity.clone());
         let in_parts = parts != 0 && name.part.is_none();
-        Ok(Self { worker, compilers, key: None, report: Value::Null, warm, expects, in_parts, _lease: lease })
+        let rebuilds = recovers || kept.is_some();
+        let report = Value::Null;
+        Ok(Self { worker, compilers, key: None, report, warm, expects, rebuilds, in_parts, _lease: lease })
     }
 
     /// Kind of device and driver.
@@ -179,11 +207,12 @@ impl Serving {
                         Heard::Failed(format!("the session is of a {expected}, this device is a {identity}"))
                     }
                     // Its objects are made first.
-                    Some(_) => Heard::Nothing,
-                    None => self.begin(),
+                    _ if self.rebuilds => Heard::Nothing,
+                    _ => self.begin(),
                 }
             }
-            (link::RESTORED, _) if self.key.is_some() && self.expects.is_some() => self.begin(),
+            (link::RESTORED, _) if self.key.is_some() && self.rebuilds => self.begin(),
+            (link::JOURNAL, _) => Heard::JournalFills,
             (link::FAILED, _) => Heard::Failed(words()),
             (link::COMPILE, Some(job)) => {
                 let origin = Origin::Worker(message.request);
@@ -211,7 +240,7 @@ impl Serving {
 
     /// The device is ready for commands.
     fn begin(&mut self) -> Heard {
-        self.expects = None;
+        (self.expects, self.rebuilds) = (None, false);
         self.compilers.prepare();
         let identity = self.identity().to_owned();
         if let Some(job) = self.warm.job_for(&identity) {
@@ -221,9 +250,9 @@ impl Serving {
     }
 
     /// Asks the worker to save the session.
-    pub fn ask_to_save(&self, deadline_ms: u64, memory: bool, stay: bool) -> bool {
+    pub fn ask_to_save(&self, deadline_ms: u64, memory: bool, stay: bool, for_journal: bool) -> bool {
         let mut message = Message { value: deadline_ms, ..Message::new(link::SAVE, 0) };
-        (message.tag[0], message.tag[1]) = (memory.into(), stay.into());
+        message.tag[..3].copy_from_slice(&[memory, stay, for_journal].map(u8::from));
         self.worker.link.send_now(&message, &[]).is_ok()
     }
 

@@ -5,11 +5,12 @@
 //! process has died. A session can be *suspended*: then it has no device, and its objects wait here as a file.
 use crate::cli::ServeOptions;
 use crate::control::{Control, Request};
+use crate::journal;
 use crate::lease::node_key;
 use crate::link;
 use crate::memory::Memory;
 use crate::process::{close_on_exec, describe_end};
-use crate::serving::{Descriptors, Heard, Kept, ServeError, Serving};
+use crate::serving::{Descriptors, Heard, Kept, Origins, ServeError, Serving};
 use crate::session::format::RECORDS;
 use crate::session::seal::{self, Sealed};
 use kasoku_abi::accel::session::{MEMORY_MAX, STATE_CLOSED, STATE_LOST, STATE_SERVING, STATE_SUSPENDED};
@@ -53,17 +54,43 @@ struct Supervisor<'o> {
     kept: Option<Kept>,
     /// A save that the worker has been asked for.
     saving: Option<Saving>,
+    /// How the session survives the death of the process that serves it, if it does.
+    recovery: Option<Recovery>,
     /// The owner has been told that a device is served.
     was_ready: bool,
     device: String,
     resumed: Instant,
 }
 
+/// What a save is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// The owner gets the file.
+    Owner,
+    /// The device is given up.
+    Suspend,
+    /// The journal begins anew.
+    Journal,
+}
+
 /// A save under way.
 struct Saving {
-    suspend: bool,
+    purpose: Purpose,
     began: Instant,
 }
+
+/// What a successor of the serving process needs.
+struct Recovery {
+    journal: OwnedFd,
+    /// The last save, if there was one, and which entries of the journal came after it.
+    save: Option<Kept>,
+    generation: u64,
+    /// How the predecessor ended, while a successor takes over.
+    under_way: Option<(i32, String)>,
+}
+
+/// How long a session may take to come to rest for the journal's sake, ms.
+const JOURNAL_DEADLINE_MS: u64 = 1000;
 
 /// What a turn of the loop decided.
 enum Turn {
@@ -86,8 +113,19 @@ impl<'o> Supervisor<'o> {
         if kept.is_none() || !memory.has_header() {
             memory.write_header(options.epoch);
         }
-        let serving = Serving::start(options, &options.device, &secret, &session, kept.as_ref())?;
+        let recovery = match options.recover_mib {
+            0 => None,
+            mib => {
+                let journal = journal::create(u64::from(mib) << 20).map_err(ServeError::Start)?;
+                let save = kept.as_ref().map(Kept::duplicate).transpose().map_err(ServeError::Start)?;
+                Some(Recovery { journal, save, generation: 0, under_way: None })
+            }
+        };
+        let journal = recovery.as_ref().map(|recovery| &recovery.journal);
+        let origins = Origins { kept: kept.as_ref(), journal, recovers: false };
+        let serving = Serving::start(options, &options.device, &secret, &session, origins)?;
         Ok(Self {
+            recovery,
             options,
             session,
             memory,
@@ -158,24 +196,39 @@ impl<'o> Supervisor<'o> {
     /// What the owner asks for.
     fn obey(&mut self, control: &mut Control, request: Request) {
         match request {
-            Request::Save { deadline_ms, memory } => self.ask_to_save(control, deadline_ms, memory, false),
-            Request::Suspend { deadline_ms } => self.ask_to_save(control, deadline_ms, false, true),
+            Request::Save { deadline_ms, memory } => self.ask_to_save(control, deadline_ms, memory, Purpose::Owner),
+            Request::Suspend { deadline_ms } => self.ask_to_save(control, deadline_ms, false, Purpose::Suspend),
             Request::Resume { device, epoch } => self.resume(control, device, epoch),
             Request::Unknown(why) => control.fail("request", &why),
         }
     }
 
-    fn ask_to_save(&mut self, control: &mut Control, deadline_ms: u64, memory: bool, suspend: bool) {
-        let Some(serving) = self.serving.as_ref().filter(|_| self.was_ready && self.kept.is_none()) else {
+    fn ask_to_save(&mut self, control: &mut Control, deadline_ms: u64, memory: bool, purpose: Purpose) {
+        let served = self.was_ready && self.kept.is_none() && !self.recovers();
+        let Some(serving) = self.serving.as_ref().filter(|_| served) else {
             return control.fail("save", "the session is on no device at present");
         };
         if self.saving.is_some() {
             return control.fail("save", "the session is being saved already");
         }
-        if serving.ask_to_save(deadline_ms, memory, suspend) {
-            self.saving = Some(Saving { suspend, began: Instant::now() });
+        if serving.ask_to_save(deadline_ms, memory, purpose == Purpose::Suspend, false) {
+            self.saving = Some(Saving { purpose, began: Instant::now() });
         } else {
             control.fail("save", "the serving process does not listen");
+        }
+    }
+
+    /// Whether a successor of the serving process is taking over.
+    fn recovers(&self) -> bool {
+        self.recovery.as_ref().is_some_and(|recovery| recovery.under_way.is_some())
+    }
+
+    /// The journal should begin anew. The worker asks again later where that is not possible now.
+    fn relieve_journal(&mut self) {
+        let free = self.saving.is_none() && self.was_ready && self.kept.is_none() && !self.recovers();
+        let asked = |serving: &Serving| serving.ask_to_save(JOURNAL_DEADLINE_MS, false, false, true);
+        if free && self.recovery.is_some() && self.serving.as_ref().is_some_and(asked) {
+            self.saving = Some(Saving { purpose: Purpose::Journal, began: Instant::now() });
         }
     }
 
@@ -185,7 +238,9 @@ impl<'o> Supervisor<'o> {
         }
         let device = device.unwrap_or_else(|| self.device.clone());
         self.resumed = Instant::now();
-        match Serving::start(self.options, &device, &self.secret, &self.session, self.kept.as_ref()) {
+        let journal = self.recovery.as_ref().map(|recovery| &recovery.journal);
+        let origins = Origins { kept: self.kept.as_ref(), journal, recovers: false };
+        match Serving::start(self.options, &device, &self.secret, &self.session, origins) {
             Ok(serving) => {
                 if let Some(epoch) = epoch {
                     self.memory.set_epoch(epoch);
@@ -210,8 +265,14 @@ impl<'o> Supervisor<'o> {
             }
             Heard::Failed(message) => self.end(control, &message),
             Heard::NotSaved(message) => {
-                self.saving = None;
-                control.fail("save", &message);
+                // Nobody but the owner waits for it.
+                if self.saving.take().is_some_and(|saving| saving.purpose != Purpose::Journal) {
+                    control.fail("save", &message);
+                }
+                Turn::Go
+            }
+            Heard::JournalFills => {
+                self.relieve_journal();
                 Turn::Go
             }
             Heard::Saved { file, records_len, objects } => {
@@ -226,6 +287,12 @@ impl<'o> Supervisor<'o> {
 
     fn ready(&mut self, control: &mut Control) -> Turn {
         let Some(serving) = &self.serving else { return Turn::Go };
+        if let Some((signal, message)) = self.recovery.as_mut().and_then(|recovery| recovery.under_way.take()) {
+            let restore_ms = milliseconds(self.resumed);
+            self.set_state(STATE_SERVING);
+            control.say(&json!({ "recovered": true, "signal": signal, "message": message, "restore_ms": restore_ms }));
+            return Turn::Go;
+        }
         let mut line = json!({ "ready": true, "pid": std::process::id() });
         if let (Some(line), Some(report)) = (line.as_object_mut(), serving.report.as_object()) {
             line.extend(report.clone());
@@ -257,7 +324,7 @@ impl<'o> Supervisor<'o> {
         if !sound {
             return control.fail("save", "the serving process wrote no session");
         }
-        if saving.suspend {
+        if saving.purpose == Purpose::Suspend {
             // From here on the guest's commands wait in the ring.
             self.set_state(STATE_SUSPENDED);
             self.serving = None;
@@ -265,13 +332,20 @@ impl<'o> Supervisor<'o> {
         if let Err(error) = seal::seal(&file, &identity, records_len, &self.secret) {
             return control.fail("save", &format!("the session file cannot be sealed: {error}"));
         }
+        if saving.purpose == Purpose::Journal {
+            return self.keep_for_recovery(Kept { file, sealed: Sealed { identity, records_len } }, saving.purpose);
+        }
         let bytes = rustix::fs::fstat(&file).map_or(0, |status| status.st_size);
-        let word = if saving.suspend { "suspended" } else { "saved" };
+        let word = if saving.purpose == Purpose::Suspend { "suspended" } else { "saved" };
         let mut line = json!({ "identity": identity, "bytes": bytes, "objects": objects, "version": seal::VERSION });
         line[word] = true.into();
         line["save_ms"] = milliseconds(saving.began);
-        if saving.suspend {
-            self.kept = Some(Kept { file, sealed: Sealed { identity, records_len } });
+        if saving.purpose == Purpose::Suspend {
+            let kept = Kept { file, sealed: Sealed { identity, records_len } };
+            if let Ok(copy) = kept.duplicate() {
+                self.keep_for_recovery(copy, saving.purpose);
+            }
+            self.kept = Some(kept);
             return control.say(&line);
         }
         if let Err(error) = control.say_with(&line, file.as_fd()) {
@@ -279,21 +353,72 @@ impl<'o> Supervisor<'o> {
         }
     }
 
+    /// A save from which a successor would go on.
+    fn keep_for_recovery(&mut self, save: Kept, purpose: Purpose) {
+        let Some(recovery) = &mut self.recovery else { return };
+        recovery.save = Some(save);
+        if purpose == Purpose::Suspend {
+            // Nobody writes it until the session goes on.
+            let _ = journal::clear(&recovery.journal);
+            recovery.generation = 0;
+        } else {
+            recovery.generation += 1;
+        }
+    }
+
+    /// Starts a successor of the serving process, which died; why it cannot be.
+    fn recover(&mut self, signal: i32, message: &str) -> Result<(), String> {
+        let again = self.recovers();
+        let Some(recovery) = &mut self.recovery else { return Err(message.to_owned()) };
+        if again || !self.was_ready || self.kept.is_some() {
+            return Err(message.to_owned());
+        }
+        // Entries that came after another save than the one that is here are worth nothing.
+        if journal::generation(&recovery.journal) != Ok(recovery.generation) {
+            return Err(format!("{message}; it was writing its last save"));
+        }
+        self.memory.broker_state().store(STATE_SUSPENDED, Ordering::SeqCst);
+        (self.serving, self.saving, self.resumed) = (None, None, Instant::now());
+        let origins = Origins { kept: recovery.save.as_ref(), journal: Some(&recovery.journal), recovers: true };
+        let serving = Serving::start(self.options, &self.device, &self.secret, &self.session, origins);
+        self.serving = Some(serving.map_err(|error| format!("{message}; {error}"))?);
+        recovery.under_way = Some((signal, message.to_owned()));
+        Ok(())
+    }
+
     /// The serving process has died.
     fn lost(&mut self, control: &mut Control) -> Turn {
         let Some(serving) = &mut self.serving else { return Turn::Go };
         // Its last words may still be in the link.
+        let mut last = Vec::new();
         while let Some(received) = serving.worker.link.receive() {
             if received.message.kind == link::FAILED {
                 return self.heed(control, Heard::Failed(String::from_utf8_lossy(&received.text).into_owned()));
             }
+            if received.message.kind == link::SAVED {
+                last.push(serving.hear(received, &self.secret));
+            }
         }
+        for heard in last {
+            let _ = self.heed(control, heard);
+        }
+        let Some(serving) = &mut self.serving else { return Turn::Go };
         let status = serving.worker.kill();
         let signal = status.and_then(|status| status.signal()).unwrap_or(0);
         let message = format!("the process that served the device {}", describe_end(status));
         if self.kept.is_some() && self.was_ready {
             return self.heed(control, Heard::Failed(message));
         }
+        let owner_waits = self.saving.as_ref().is_some_and(|saving| saving.purpose != Purpose::Journal);
+        let message = match self.recover(signal, &message) {
+            Ok(()) => {
+                if owner_waits {
+                    control.fail("save", &message);
+                }
+                return Turn::Go;
+            }
+            Err(message) => message,
+        };
         self.memory.set_death_signal(signal);
         if self.was_ready {
             control.say(&json!({ "lost": true, "signal": signal, "message": message }));

@@ -1,12 +1,13 @@
 //! The serving process: opens the device, closes the jail behind itself, serves the ring.
 use crate::cli::ChildOptions;
 use crate::companion::Companion;
-use crate::engine::Engine;
+use crate::engine::{Engine, Recovered};
 use crate::jail::{self, Limits, View};
+use crate::journal::Journal;
 use crate::link::{self, Link, Message};
 use crate::memory::Memory;
 use crate::process::{close_on_exec, leave};
-use crate::server::{Failed, Server};
+use crate::server::{Failed, How, Server};
 use crate::warm;
 use kasoku_backend_opencl::{DeviceEntry, Library, OpenCl, entries};
 use serde_json::json;
@@ -38,8 +39,8 @@ pub fn run(options: &ChildOptions) -> u8 {
     });
     let share = opened.entry.memory_bytes / u64::from(options.parts.max(1));
     let device_memory = options.device_memory_mib.map_or(share, |mib| mib << 20);
-    let engine =
-        Engine::new(Arc::clone(&opened.backend), Arc::clone(&opened.memory), Arc::clone(&companion), device_memory);
+    let (backend, memory) = (Arc::clone(&opened.backend), Arc::clone(&opened.memory));
+    let engine = Engine::new(backend, memory, Arc::clone(&companion), device_memory, opened.journal.clone());
     let (doorbell, wake) = (own(options.doorbell), own(options.wake));
     let server = match Server::new(engine, &*opened.backend, Arc::clone(&opened.memory), doorbell, wake) {
         Ok(server) => server,
@@ -58,7 +59,7 @@ pub fn run(options: &ChildOptions) -> u8 {
     let report = json!({
         "identity": opened.identity,
         "device": entry.name,
-        "kind": entry.kind,
+        "kind": entry.kind.name(),
         "memory_bytes": device_memory,
         "start_ms": start.elapsed().as_secs_f64() * 1e3,
         "landlock": opened.landlock,
@@ -66,20 +67,34 @@ pub fn run(options: &ChildOptions) -> u8 {
         "jail": format!("{serving:?}").to_lowercase(),
     });
     let (saver, speaker) = (Arc::clone(&server), Arc::clone(&companion));
+    let journal = opened.journal.clone();
     companion.on_save(Box::new(move |message| {
         // The listener must go on listening: a build that has to end first needs it.
-        let (saver, speaker) = (Arc::clone(&saver), Arc::clone(&speaker));
-        std::thread::spawn(move || save(&saver, &speaker, &message));
+        let (saver, speaker, journal) = (Arc::clone(&saver), Arc::clone(&speaker), journal.clone());
+        std::thread::spawn(move || {
+            if !save(&saver, &speaker, &message)
+                && let Some(journal) = journal
+            {
+                journal.ask_later();
+            }
+        });
     }));
     let _ = companion.link().send(&Message::new(link::READY, 0), report.to_string().as_bytes(), &[]);
     let mut waiting = Vec::new();
-    if options.session > 2 {
-        match server.restore(&own(options.session), options.session_records) {
-            Ok(callers) => waiting = callers,
-            Err(error) => {
-                let _ = companion.link().send(&Message::new(link::FAILED, 0), error.to_string().as_bytes(), &[]);
-                return 1;
+    let session = (options.session > 2).then(|| own(options.session));
+    if options.recovers || session.is_some() {
+        let save = session.as_ref().map(|file| (file, options.session_records));
+        let rebuilt = match save {
+            Some((file, records)) if !options.recovers => {
+                server.restore(file, records).map(|callers| waiting = callers)
             }
+            save => server.recover(save).map(|Recovered { replayed, dropped }| {
+                eprintln!("kasoku-broker: {replayed} commands were carried out again, {dropped} were dropped");
+            }),
+        };
+        if let Err(error) = rebuilt {
+            let _ = companion.link().send(&Message::new(link::FAILED, 0), error.to_string().as_bytes(), &[]);
+            return 1;
         }
         let _ = companion.link().send(&Message::new(link::RESTORED, 0), &[], &[]);
     }
@@ -87,18 +102,22 @@ pub fn run(options: &ChildOptions) -> u8 {
     1
 }
 
-fn save(server: &Server<OpenCl>, companion: &Companion, request: &Message) {
+/// Saves as the supervisor asked; whether that worked.
+fn save(server: &Server<OpenCl>, companion: &Companion, request: &Message) -> bool {
     let patience = Duration::from_millis(request.value);
-    let _ = match server.save(patience, request.tag[0] == 1, request.tag[1] == 1) {
+    let [with_memory, stay, for_journal] = [0, 1, 2].map(|flag| request.tag[flag] == 1);
+    match server.save(patience, How { with_memory, stay, for_journal }) {
         Ok(saved) => {
             let mut answer = Message { value: saved.records_len, ..Message::new(link::SAVED, request.request) };
             answer.tag[..8].copy_from_slice(&saved.objects.to_le_bytes());
-            companion.link().send(&answer, &[], &[saved.file.as_fd()])
+            companion.link().send(&answer, &[], &[saved.file.as_fd()]).is_ok()
         }
         Err(error) => {
-            companion.link().send(&Message::new(link::NOT_SAVED, request.request), error.to_string().as_bytes(), &[])
+            let message = Message::new(link::NOT_SAVED, request.request);
+            let _ = companion.link().send(&message, error.to_string().as_bytes(), &[]);
+            false
         }
-    };
+    }
 }
 
 /// The device, ready, with its files closed off.
@@ -110,6 +129,7 @@ struct Opened {
     identity: String,
     /// The kernel enforces the file rules.
     landlock: bool,
+    journal: Option<Arc<Journal>>,
 }
 
 fn open(options: &ChildOptions, memory: &OwnedFd) -> Result<Opened, String> {
@@ -121,10 +141,16 @@ fn open(options: &ChildOptions, memory: &OwnedFd) -> Result<Opened, String> {
     std::env::set_current_dir(view.directory()).map_err(|error| text(&error))?;
     line_buffer_output();
     let memory = Memory::map(memory).map_err(|error| text(&error))?;
+    // SAFETY: the supervisor passed this descriptor to this program, which owns it from here on.
+    let journal = (options.journal > 2).then(|| unsafe { OwnedFd::from_raw_fd(options.journal) });
+    let journal = journal.map(Journal::map).transpose().map_err(|error| text(&error))?.map(Arc::new);
     let library = Library::open(&options.library).map_err(|error| text(&error))?;
     let landlock = jail::confine_files(&view).map_err(|error| text(&error))?;
     let platform = library.platform().map_err(|error| text(&error))?;
-    let backend = OpenCl::open(platform, &[options.device]).map_err(|error| text(&error))?;
+    let mut backend = OpenCl::open(platform, &[options.device]).map_err(|error| text(&error))?;
+    if let Some(kind) = options.present {
+        backend.present_as(kind);
+    }
     let entry = entries(&platform).into_iter().find(|entry| entry.index == options.device);
     let entry = entry.ok_or("the device is gone")?;
     let identity = format!("{}|{}|{}|{}", options.runtime, entry.name, entry.driver_version, entry.version);
@@ -134,7 +160,7 @@ fn open(options: &ChildOptions, memory: &OwnedFd) -> Result<Opened, String> {
         // Only time is lost when it fails.
         let _ = backend.warm_up(&binary);
     }
-    Ok(Opened { memory: Arc::new(memory), backend: Arc::new(backend), entry, identity, landlock })
+    Ok(Opened { memory: Arc::new(memory), backend: Arc::new(backend), entry, identity, landlock, journal })
 }
 
 /// Kernel printf goes through the C library, whose output to a pipe would stay in a buffer until the end.

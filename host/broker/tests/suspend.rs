@@ -6,6 +6,8 @@ mod opencl;
 
 use common::{Directory, Guest, devices};
 use kasoku_abi::accel::command::{self, Descriptor};
+use kasoku_abi::accel::image::{CreateImage, CreateSampler, TransferImage};
+use kasoku_abi::accel::kernel::Launch;
 use kasoku_abi::accel::memory::{CreateSubBuffer, Fill, Transfer};
 use kasoku_abi::accel::object::{CreateUserEvent, QUEUE_PROFILING, SetUserEvent};
 use kasoku_abi::accel::{Id, Range, info, session};
@@ -214,6 +216,90 @@ fn objects_that_were_released_and_are_still_needed_come_along() {
             };
             assert_eq!(status, if id == context { code } else { -30 }, "{device}");
         }
+    });
+}
+
+const LOOK: &str = "kernel void look(read_only image2d_t plane, sampler_t sampler, global uint4 *out) {
+    int2 at = (int2)(get_global_id(0), get_global_id(1));
+    out[at.y * 9 + at.x] = read_imageui(plane, sampler, at);
+}";
+/// `CL_MEM_OBJECT_IMAGE2D`, RGBA, UNSIGNED_INT8.
+const PLANE: CreateImage = CreateImage {
+    context: 0,
+    parent: 0,
+    flags: 0,
+    kind: 0x10f1,
+    channel_order: 0x10b5,
+    channel_type: 0x10da,
+    width: 8,
+    height: 4,
+    depth: 0,
+    array_size: 0,
+    row_pitch: 0,
+    initial: Range::NONE,
+};
+
+/// Writes (`bytes`) or reads all elements of an image.
+fn elements(guest: &mut Guest, queue: Id, image: Id, region: [u64; 3], bytes: Option<&[u8]>) -> Vec<u8> {
+    let data = match bytes {
+        Some(bytes) => guest.place(bytes),
+        None => guest.allocate(4 * region.iter().product::<u64>()),
+    };
+    let operation = if bytes.is_some() { command::WRITE_IMAGE } else { command::READ_IMAGE };
+    let body = TransferImage { image, origin: [0; 3], region, data };
+    assert_eq!(guest.blocking(operation, queue, &body).status, 0);
+    guest.bytes(data)
+}
+
+#[test]
+fn images_and_samplers_come_along() {
+    on_every_device(|device, _, mut guest| {
+        let context = guest.context();
+        let queue = guest.queue(context, 0);
+        let (plane, layers, shown, sampler) = (guest.id(), guest.id(), guest.id(), guest.id());
+        guest.ok(command::CREATE_IMAGE, plane, &CreateImage { context, ..PLANE });
+        let stack = CreateImage { context, kind: 0x10f3, array_size: 3, ..PLANE };
+        guest.ok(command::CREATE_IMAGE, layers, &stack);
+        let buffer = guest.device_buffer(context, BYTES);
+        // `CL_MEM_OBJECT_IMAGE1D_BUFFER`.
+        let line = CreateImage { context, kind: 0x10f6, parent: buffer, width: COUNT, height: 0, ..PLANE };
+        guest.ok(command::CREATE_IMAGE, shown, &line);
+        // Nearest element, and the border's colour outside.
+        let body = CreateSampler { context, normalized: 0, addressing: 0x1132, filter: 0x1140, reserved: 0 };
+        guest.ok(command::CREATE_SAMPLER, sampler, &body);
+        let colours: Vec<u8> = (0..128).map(|n| n ^ 0x55).collect();
+        let stacked: Vec<u8> = (0..384u32).map(|n| (n * 7) as u8).collect();
+        elements(&mut guest, queue, plane, [8, 4, 1], Some(&colours));
+        elements(&mut guest, queue, layers, [8, 4, 3], Some(&stacked));
+        guest.post(&fill(queue, buffer, 0x0403_0201));
+        let program = guest.build(context, LOOK);
+        let kernel = guest.kernel(program, "look");
+        let out = guest.device_buffer(context, 9 * 5 * 16);
+        for (index, object) in [(0, plane), (1, sampler), (2, out)] {
+            guest.buffer_argument(kernel, index, object);
+        }
+        // The image and the kernel still need them.
+        for id in [buffer, sampler] {
+            guest.ok(command::RELEASE, id, &NOTHING);
+        }
+        for _ in 0..2 {
+            assert_eq!(guest.ask(&json!({ "suspend": {} }))["suspended"], true, "{device}");
+            assert_eq!(guest.ask(&json!({ "resume": {} }))["ready"], true, "{device}");
+        }
+        assert_eq!(elements(&mut guest, queue, layers, [8, 4, 3], None), stacked, "{device}");
+        let ramp = [1, 2, 3, 4].repeat(COUNT as usize);
+        assert_eq!(elements(&mut guest, queue, shown, [COUNT, 1, 1], None), ramp, "{device}: its buffer's bytes");
+        let launch = Launch { kernel, dimensions: 2, global_size: [9, 5, 1], ..Launch::default() };
+        guest.post_command(command::LAUNCH, queue, &launch);
+        let seen = read(&mut guest, queue, out, 9 * 5 * 16);
+        let want = (0..45 * 4).map(|n| {
+            let (x, y, channel) = (n / 4 % 9, n / 36, n % 4);
+            if x < 8 && y < 4 { u32::from(colours[(y * 8 + x) * 4 + channel]) } else { 0 }
+        });
+        assert_eq!(seen, want.collect::<Vec<_>>(), "{device}: through the sampler, border included");
+        guest.ok(command::RELEASE, plane, &NOTHING);
+        let launch = Guest::descriptor(command::LAUNCH, queue, &launch);
+        assert_eq!(guest.call_descriptor(&launch).status, -38, "{device}: a kernel does not keep its images");
     });
 }
 

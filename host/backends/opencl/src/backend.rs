@@ -1,6 +1,7 @@
 //! The opened devices: the backend trait over one implementation.
 use crate::clock::Clock;
 use crate::constants as cl;
+use crate::describe::DeviceKind;
 use crate::enqueue;
 use crate::ffi::{Api, Raw};
 use crate::handle::{Event, Handle, Image, Queue, Sampler};
@@ -18,6 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct OpenCl {
     pub(crate) platform: Platform,
     pub(crate) devices: Vec<Device>,
+    /// What guests are told that the devices are; else the truth.
+    pub(crate) presented: Option<u64>,
     /// A context over all devices that nobody has asked for yet: making one takes up to 340 ms on a discrete device.
     pub(crate) ready: Mutex<Option<Arc<Handle>>>,
 }
@@ -64,7 +67,12 @@ impl OpenCl {
             })
             .collect::<Result<Vec<Device>>>()
             .map_err(|status| OpenError(format!("the device fails its first commands: {status}")))?;
-        Ok(Self { platform, devices, ready: Mutex::new(Some(Arc::new(context))) })
+        Ok(Self { platform, devices, presented: None, ready: Mutex::new(Some(Arc::new(context))) })
+    }
+
+    /// Tells guests that the devices are of that kind: many programs ask for nothing but GPUs.
+    pub fn present_as(&mut self, kind: DeviceKind) {
+        self.presented = Some(kind.bit());
     }
 
     pub(crate) fn api(&self) -> &'static Api {

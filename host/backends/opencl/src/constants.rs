@@ -16,6 +16,7 @@ pub const OUT_OF_RESOURCES: i32 = -5;
 pub const DEVICE_TYPE_ALL: u64 = 0xffff_ffff;
 pub const DEVICE_TYPE_CPU: u64 = 1 << 1;
 pub const DEVICE_TYPE_GPU: u64 = 1 << 2;
+pub const DEVICE_TYPE_ACCELERATOR: u64 = 1 << 3;
 
 pub const QUEUE_OUT_OF_ORDER: u64 = 1 << 0;
 pub const QUEUE_PROFILING: u64 = 1 << 1;

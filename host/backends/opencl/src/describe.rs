@@ -28,8 +28,13 @@ pub fn platform_and_devices(backend: &OpenCl) -> Vec<Info> {
             if cl::DEVICE_HANDLES.contains(&parameter) {
                 continue;
             }
-            if let Ok(value) = platform.device_info(device.raw, parameter) {
-                add(parameter, value);
+            match (parameter, backend.presented) {
+                (cl::DEVICE_TYPE, Some(kind)) => add(parameter, kind.to_le_bytes().to_vec()),
+                _ => {
+                    if let Ok(value) = platform.device_info(device.raw, parameter) {
+                        add(parameter, value);
+                    }
+                }
             }
         }
         let shared = platform.device_u64(device.raw, cl::DEVICE_TYPE) & cl::DEVICE_TYPE_CPU != 0;
@@ -107,6 +112,39 @@ fn devices_of(mask: u64) -> impl Iterator<Item = u32> {
     (0..64).filter(move |index| mask >> index & 1 == 1)
 }
 
+/// What a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    Cpu,
+    Gpu,
+    Accelerator,
+}
+
+impl DeviceKind {
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::Gpu, Self::Accelerator];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Gpu => "gpu",
+            Self::Accelerator => "accelerator",
+        }
+    }
+
+    pub(crate) const fn bit(self) -> u64 {
+        match self {
+            Self::Cpu => cl::DEVICE_TYPE_CPU,
+            Self::Gpu => cl::DEVICE_TYPE_GPU,
+            Self::Accelerator => cl::DEVICE_TYPE_ACCELERATOR,
+        }
+    }
+
+    fn of_bits(bits: u64) -> Self {
+        let has = |kind: &Self| bits & kind.bit() != 0;
+        [Self::Gpu, Self::Cpu].into_iter().find(has).unwrap_or(Self::Accelerator)
+    }
+}
+
 /// A device as `kasoku-broker list` shows it.
 #[derive(Clone, Debug)]
 pub struct DeviceEntry {
@@ -116,8 +154,7 @@ pub struct DeviceEntry {
     pub platform: String,
     pub driver_version: String,
     pub version: String,
-    /// cpu, gpu or accelerator.
-    pub kind: &'static str,
+    pub kind: DeviceKind,
     pub compute_units: u64,
     pub memory_bytes: u64,
 }
@@ -133,11 +170,7 @@ pub fn entries(platform: &crate::library::Platform) -> Vec<DeviceEntry> {
         platform: name.clone(),
         driver_version: platform.device_text(device, cl::DRIVER_VERSION),
         version: platform.device_text(device, cl::DEVICE_VERSION),
-        kind: match platform.device_u64(device, cl::DEVICE_TYPE) {
-            kind if kind & cl::DEVICE_TYPE_GPU != 0 => "gpu",
-            kind if kind & cl::DEVICE_TYPE_CPU != 0 => "cpu",
-            _ => "accelerator",
-        },
+        kind: DeviceKind::of_bits(platform.device_u64(device, cl::DEVICE_TYPE)),
         compute_units: platform.device_u64(device, cl::DEVICE_MAX_COMPUTE_UNITS),
         memory_bytes: platform.device_u64(device, cl::DEVICE_GLOBAL_MEM_SIZE),
     };

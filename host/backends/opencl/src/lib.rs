@@ -22,6 +22,6 @@ mod warm;
 
 pub use backend::OpenCl;
 pub use compile::OpenClCompiler;
-pub use describe::{DeviceEntry, entries};
+pub use describe::{DeviceEntry, DeviceKind, entries};
 pub use library::{Library, OpenError, Platform};
 pub use warm::WARM_SOURCE;

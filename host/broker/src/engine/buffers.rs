@@ -17,13 +17,21 @@ impl<B: Backend> Engine<B> {
         if storage.is_some() && initial.is_some() {
             return Err(B::CODES.bad_value);
         }
-        if storage.is_some_and(|storage| !(storage.as_ptr().addr() as u64).is_multiple_of(STORAGE_ALIGN)) {
+        // The arena begins on a page.
+        if storage.is_some() && !storage_range.offset.is_multiple_of(STORAGE_ALIGN) {
             return Err(B::CODES.bad_value);
         }
+        let mut spec = BufferSpec { size, flags, storage, initial };
+        let mut storage = storage;
+        if self.is_recoverable() {
+            (spec.storage, spec.initial) = (None, spec.storage.or(spec.initial));
+            // Mappings are shown where the guest looks, whatever the first contents come from.
+            storage = storage.and_then(|_| self.memory.arena(storage_range));
+        }
         // Implementations allocate lazily, so the quota is kept here. A direct buffer costs the arena, which the guest has.
-        let bytes = if storage.is_some() { 0 } else { size };
+        let bytes = if spec.storage.is_some() { 0 } else { size };
         let charge = Charge::take(&self.device_memory_left, bytes).ok_or(B::CODES.no_device_memory)?;
-        let raw = self.backend.create_buffer(&context.raw, &BufferSpec { size, flags, storage, initial })?;
+        let raw = self.backend.create_buffer(&context.raw, &spec)?;
         Ok(Object::Buffer(Arc::new(Buffer {
             raw,
             id: descriptor.target,

@@ -24,6 +24,8 @@ pub(super) enum Work<B: Backend> {
     WriteRect(Arc<Buffer<B>>, Rect, HostBytes),
     CopyRect(Arc<Buffer<B>>, Arc<Buffer<B>>, Rect),
     Map(Arc<Buffer<B>>, Map, HostBytes),
+    /// As `Map`, of a buffer that is apart from its storage.
+    Fetch(Arc<Buffer<B>>, Map, HostBytes),
     Unmap(Arc<Buffer<B>>, HostBytes),
     /// Origin, region, packed data.
     ReadImage(Arc<Image<B>>, Index3, Index3, HostBytes),
@@ -63,6 +65,10 @@ impl<B: Backend> Work<B> {
             }
             Self::Map(buffer, map, storage) => {
                 Command::Map { buffer: &buffer.raw, offset: map.offset as usize, storage: *storage, flags: map.flags }
+            }
+            Self::Fetch(_, map, _) if map.flags & MAP_DISCARD != 0 => Command::Marker,
+            Self::Fetch(buffer, map, storage) => {
+                Command::Read { buffer: &buffer.raw, offset: map.offset as usize, data: *storage }
             }
             Self::Unmap(buffer, storage) => Command::Unmap { buffer: &buffer.raw, storage: *storage },
             Self::ReadImage(image, origin, region, data) => Command::ReadImage {
@@ -125,7 +131,7 @@ impl<B: Backend> Engine<B> {
     }
 
     /// A posted command failed: its event and its queue tell later.
-    fn keep_failure(&mut self, descriptor: &Descriptor, status: Status) {
+    pub(super) fn keep_failure(&mut self, descriptor: &Descriptor, status: Status) {
         if let Ok(queue) = self.table.queue(descriptor.target) {
             let _ = queue.failure.compare_exchange(0, status.0, Ordering::Relaxed, Ordering::Relaxed);
         }
@@ -285,18 +291,23 @@ impl<B: Backend> Engine<B> {
             if map.flags & !(MAP_READ | MAP_WRITE | MAP_DISCARD) != 0 {
                 return Err(B::CODES.bad_value);
             }
-            return Ok(Work::Map(buffer, map, storage));
+            let make = if self.is_recoverable() { Work::Fetch } else { Work::Map };
+            return Ok(make(buffer, map, storage));
         }
         let mut maps = buffer.maps.lock().unwrap_or_else(PoisonError::into_inner);
         let mapped = maps.iter().position(|&known| known == (map.offset, map.size)).ok_or(B::CODES.bad_value)?;
         maps.swap_remove(mapped);
         drop(maps);
+        if self.is_recoverable() {
+            let data = self.mapped_range(&map).ok_or(B::CODES.bad_value)?;
+            return Ok(Work::Write(buffer, map.offset as usize, self.bytes(data)?));
+        }
         Ok(Work::Unmap(buffer, storage))
     }
 
     /// Remembers a mapping, so that only what is mapped is ever unmapped.
     fn note_mapping(&self, work: &Work<B>) {
-        if let Work::Map(buffer, map, _) = work {
+        if let Work::Map(buffer, map, _) | Work::Fetch(buffer, map, _) = work {
             buffer.maps.lock().unwrap_or_else(PoisonError::into_inner).push((map.offset, map.size));
         }
     }

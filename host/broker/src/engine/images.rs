@@ -1,6 +1,6 @@
 //! Images and samplers: creation, and the checks of commands on images.
 use super::enqueue::{Work, index3, inside};
-use super::table::{Charge, Image, Object, Parent};
+use super::table::{Charge, Image, Object, Parent, Sampler};
 use super::{Engine, body};
 use kasoku_abi::accel::command::{self, Descriptor};
 use kasoku_abi::accel::image::{CopyImage, CopyImageBuffer, CreateImage, CreateSampler, FillImage, TransferImage};
@@ -9,8 +9,9 @@ use kasoku_backend::{Backend, ImageLayout, ImageParent, ImageShape, ImageSpec, I
 use std::sync::Arc;
 
 impl<B: Backend> Engine<B> {
-    pub(super) fn create_image(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
-        let body: CreateImage = body(descriptor);
+    pub fn create_image(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
+        let create: CreateImage = body(descriptor);
+        let body = &create;
         let context = Arc::clone(self.table.context(body.context)?);
         let shape = ImageShape {
             kind: body.kind,
@@ -59,17 +60,20 @@ impl<B: Backend> Engine<B> {
             initial,
         };
         let raw = self.backend.create_image(&context.raw, &spec)?;
-        Ok(Object::Image(Arc::new(Image { raw, layout, _charge: charge, _parent: parent })))
+        let id = descriptor.target;
+        Ok(Object::Image(Arc::new(Image { raw, id, context, create, layout, _charge: charge, parent })))
     }
 
-    pub(super) fn create_sampler(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
-        let CreateSampler { context, normalized, addressing, filter, .. } = body(descriptor);
-        let context = self.table.context(context)?;
+    pub fn create_sampler(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
+        let create: CreateSampler = body(descriptor);
+        let CreateSampler { context, normalized, addressing, filter, .. } = create;
+        let context = Arc::clone(self.table.context(context)?);
         if normalized > 1 {
             return Err(B::CODES.bad_value);
         }
         let spec = SamplerSpec { normalized: normalized == 1, addressing, filter };
-        Ok(Object::Sampler(Arc::new(self.backend.create_sampler(&context.raw, &spec)?)))
+        let raw = self.backend.create_sampler(&context.raw, &spec)?;
+        Ok(Object::Sampler(Arc::new(Sampler { raw, create, _context: context })))
     }
 
     /// Checks the body of a command on images.
@@ -117,7 +121,7 @@ impl<B: Backend> Engine<B> {
 }
 
 /// Bytes of a region without gaps.
-fn packed_len(layout: &ImageLayout, region: [u64; 3]) -> Option<u64> {
+pub fn packed_len(layout: &ImageLayout, region: [u64; 3]) -> Option<u64> {
     region.iter().try_fold(layout.element, |len, &n| len.checked_mul(n))
 }
 

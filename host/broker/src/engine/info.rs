@@ -3,7 +3,7 @@ use super::table::Object;
 use super::{Engine, Outcome, body};
 use kasoku_abi::accel::NO_ID;
 use kasoku_abi::accel::command::Descriptor;
-use kasoku_abi::accel::info::{BUILD, BUILD_BINARY, Describe, GetInfo, Record};
+use kasoku_abi::accel::info::{BUILD, BUILD_BINARY, DEVICE_DIRECT_BUFFERS, Describe, GetInfo, Record};
 use kasoku_backend::{Backend, Info, Question};
 use zerocopy::IntoBytes;
 
@@ -11,13 +11,23 @@ impl<B: Backend> Engine<B> {
     pub(super) fn describe(&self, descriptor: &Descriptor) -> Outcome {
         let Describe { out } = body(descriptor);
         let records = match (descriptor.target, self.table.get(descriptor.target)) {
-            (NO_ID, _) => self.backend.describe(),
+            (NO_ID, _) => self.describe_devices(),
             (_, Some(Object::Kernel(kernel))) => self.backend.describe_kernel(&kernel.raw),
             (_, Some(Object::Program(program))) => program.describe(&*self.backend),
             (_, Some(Object::Failed(status))) => return Err(*status),
             _ => return Err(B::CODES.bad_value),
         };
         self.put(out, &encode(&records))
+    }
+
+    fn describe_devices(&self) -> Vec<Info> {
+        let mut records = self.backend.describe();
+        if self.is_recoverable() {
+            for record in records.iter_mut().filter(|record| record.parameter == DEVICE_DIRECT_BUFFERS) {
+                record.value = 0u32.to_le_bytes().to_vec();
+            }
+        }
+        records
     }
 
     pub(super) fn get_info(&self, descriptor: &Descriptor) -> Outcome {

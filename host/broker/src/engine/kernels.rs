@@ -1,5 +1,5 @@
 //! Kernels: creation and arguments. Launching is in `enqueue`.
-use super::table::{Buffer, Image, Kernel, Object};
+use super::table::{Buffer, Image, Kernel, Object, Sampler};
 use super::{Engine, body};
 use kasoku_abi::accel::command::Descriptor;
 use kasoku_abi::accel::kernel::{
@@ -106,7 +106,7 @@ impl<B: Backend> Engine<B> {
                 match &object {
                     Some(Given::Buffer(buffer)) => Argument::Buffer(&buffer.raw),
                     Some(Given::Image(image)) => Argument::Image(&image.raw),
-                    Some(Given::Sampler(sampler)) => Argument::Sampler(&**sampler),
+                    Some(Given::Sampler(sampler)) => Argument::Sampler(&sampler.raw),
                     None => Argument::NullBuffer,
                 }
             }
@@ -137,5 +137,5 @@ impl<B: Backend> Engine<B> {
 enum Given<B: Backend> {
     Buffer(Arc<Buffer<B>>),
     Image(Arc<Image<B>>),
-    Sampler(Arc<B::Sampler>),
+    Sampler(Arc<Sampler<B>>),
 }

@@ -5,14 +5,18 @@
 mod buffers;
 mod enqueue;
 pub mod events;
-mod images;
+pub mod images;
 mod info;
 mod kernels;
 mod objects;
 pub mod programs;
+mod recovery;
 pub mod table;
 
+pub use recovery::Recovered;
+
 use crate::companion::Companion;
+use crate::journal::Journal;
 use crate::memory::Memory;
 use kasoku_abi::accel::command::{self, Descriptor, FLAG_REPLY};
 use kasoku_abi::accel::info::DEVICE_DIRECT_BUFFERS;
@@ -65,16 +69,27 @@ pub struct Engine<B: Backend> {
     device_memory_left: Arc<AtomicU64>,
     /// Bytes of program texts and binaries that the broker may still keep for the guest.
     text_left: Arc<AtomicU64>,
+    /// Where what changes the session is written down, if it is.
+    journal: Option<Arc<Journal>>,
+    /// What ranges of the arena held when a command was taken that is being carried out again.
+    overlay: Vec<(Range, HostBytes)>,
     /// Something was enqueued since a queue was last waited for: a device may be computing.
     busy: bool,
 }
 
 impl<B: Backend> Engine<B> {
     /// `device_memory`: most bytes of buffers outside the arena.
-    pub fn new(backend: Arc<B>, memory: Arc<Memory>, companion: Arc<Companion>, device_memory: u64) -> Self {
+    pub fn new(
+        backend: Arc<B>,
+        memory: Arc<Memory>,
+        companion: Arc<Companion>,
+        device_memory: u64,
+        journal: Option<Arc<Journal>>,
+    ) -> Self {
         let device_memory_left = Arc::new(AtomicU64::new(device_memory));
         let text_left = Arc::new(AtomicU64::new(MOST_TEXT));
-        Self { backend, memory, companion, table: Table::new(), device_memory_left, text_left, busy: false }
+        let (table, overlay) = (Table::new(), Vec::new());
+        Self { backend, memory, companion, table, device_memory_left, text_left, journal, overlay, busy: false }
     }
 
     /// Whether a device may be computing.
@@ -84,6 +99,10 @@ impl<B: Backend> Engine<B> {
 
     /// Carries out one command. The descriptor is the broker's own copy.
     pub fn step(&mut self, descriptor: &Descriptor) -> Step {
+        self.step_journalled(descriptor)
+    }
+
+    fn carry_out(&mut self, descriptor: &Descriptor) -> Step {
         let target = descriptor.target;
         match descriptor.operation {
             command::PING => Step::from(Ok(())),
@@ -139,6 +158,9 @@ impl<B: Backend> Engine<B> {
 
     /// The guest's bytes of a range.
     fn bytes(&self, range: Range) -> Result<HostBytes, Status> {
+        if let Some((_, bytes)) = self.overlay.iter().find(|(known, _)| *known == range) {
+            return Ok(*bytes);
+        }
         self.memory.arena(range).ok_or(B::CODES.bad_value)
     }
 
@@ -182,6 +204,9 @@ impl<B: Backend> Engine<B> {
 
     /// Whether buffers with storage are their storage, on every device.
     pub fn is_direct(&self) -> bool {
+        if self.is_recoverable() {
+            return false;
+        }
         let records = self.backend.describe();
         let mut answers = records.iter().filter(|record| record.parameter == DEVICE_DIRECT_BUFFERS);
         answers.all(|record| record.value.first() == Some(&1))

@@ -1,5 +1,6 @@
 //! The objects of a lease, by the numbers that the guest gave them.
 use super::programs::Program;
+use kasoku_abi::accel::image::{CreateImage, CreateSampler};
 use kasoku_abi::accel::kernel::SetArgument;
 use kasoku_abi::accel::{Id, NO_ID, Range};
 use kasoku_backend::{Backend, HostBytes, ImageLayout, Status};
@@ -50,11 +51,22 @@ pub struct Buffer<B: Backend> {
 
 pub struct Image<B: Backend> {
     pub raw: B::Image,
+    pub id: Id,
+    pub context: Arc<Context<B>>,
+    /// As the guest asked for it.
+    pub create: CreateImage,
     pub layout: ImageLayout,
     /// What dropping it gives back.
     pub _charge: Charge,
     /// Whose memory it shows, kept while it lives.
-    pub _parent: Option<Parent<B>>,
+    pub parent: Option<Parent<B>>,
+}
+
+pub struct Sampler<B: Backend> {
+    pub raw: B::Sampler,
+    pub create: CreateSampler,
+    /// Kept while it lives.
+    pub _context: Arc<Context<B>>,
 }
 
 /// Buffer or image whose memory an image shows.
@@ -92,7 +104,7 @@ pub struct Kernel<B: Backend> {
     /// Buffers and images that are arguments: the API does not keep them alive, and a launch with a dead one is refused.
     pub memory: Vec<(u32, Weak<dyn Send + Sync>)>,
     /// Samplers that are arguments.
-    pub samplers: Vec<(u32, Arc<B::Sampler>)>,
+    pub samplers: Vec<(u32, Arc<Sampler<B>>)>,
     /// Arguments whose last setting failed, reported by the next launch.
     pub failed: Vec<(u32, Status)>,
 }
@@ -127,7 +139,7 @@ pub enum Object<B: Backend> {
     Queue(Arc<Queue<B>>),
     Buffer(Arc<Buffer<B>>),
     Image(Arc<Image<B>>),
-    Sampler(Arc<B::Sampler>),
+    Sampler(Arc<Sampler<B>>),
     Program(Arc<Program<B>>),
     Kernel(Box<Kernel<B>>),
     Event(Arc<Event<B>>),
@@ -139,6 +151,8 @@ pub enum Object<B: Backend> {
 pub enum Shadow<B: Backend> {
     Context(Weak<Context<B>>),
     Buffer(Weak<Buffer<B>>),
+    Image(Weak<Image<B>>),
+    Sampler(Weak<Sampler<B>>),
     Program(Weak<Program<B>>),
 }
 
@@ -147,6 +161,8 @@ impl<B: Backend> Shadow<B> {
         match object {
             Object::Context(object) if Arc::strong_count(object) > 1 => Some(Self::Context(Arc::downgrade(object))),
             Object::Buffer(object) if Arc::strong_count(object) > 1 => Some(Self::Buffer(Arc::downgrade(object))),
+            Object::Image(object) if Arc::strong_count(object) > 1 => Some(Self::Image(Arc::downgrade(object))),
+            Object::Sampler(object) if Arc::strong_count(object) > 1 => Some(Self::Sampler(Arc::downgrade(object))),
             Object::Program(object) if Arc::strong_count(object) > 1 => Some(Self::Program(Arc::downgrade(object))),
             _ => None,
         }
@@ -157,6 +173,8 @@ impl<B: Backend> Shadow<B> {
         match self {
             Self::Context(object) => object.upgrade().map(Object::Context),
             Self::Buffer(object) => object.upgrade().map(Object::Buffer),
+            Self::Image(object) => object.upgrade().map(Object::Image),
+            Self::Sampler(object) => object.upgrade().map(Object::Sampler),
             Self::Program(object) => object.upgrade().map(Object::Program),
         }
     }
@@ -165,6 +183,8 @@ impl<B: Backend> Shadow<B> {
         match self {
             Self::Context(object) => object.strong_count() == 0,
             Self::Buffer(object) => object.strong_count() == 0,
+            Self::Image(object) => object.strong_count() == 0,
+            Self::Sampler(object) => object.strong_count() == 0,
             Self::Program(object) => object.strong_count() == 0,
         }
     }

@@ -1,4 +1,5 @@
 //! The records of a session file.
+use kasoku_abi::accel::image::{CreateImage, CreateSampler};
 use kasoku_abi::accel::kernel::SetArgument;
 use kasoku_abi::accel::memory::{CreateBuffer, CreateSubBuffer};
 use kasoku_abi::accel::object::CreateQueue;
@@ -19,13 +20,15 @@ pub const CONTEXT: u32 = 3;
 pub const QUEUE: u32 = 4;
 pub const BUFFER: u32 = 5;
 pub const SUB_BUFFER: u32 = 6;
-pub const PROGRAM: u32 = 7;
-pub const KERNEL: u32 = 8;
-pub const EVENT: u32 = 9;
+pub const IMAGE: u32 = 7;
+pub const SAMPLER: u32 = 8;
+pub const PROGRAM: u32 = 9;
+pub const KERNEL: u32 = 10;
+pub const EVENT: u32 = 11;
 /// An object whose creation failed.
-pub const FAILED: u32 = 10;
+pub const FAILED: u32 = 12;
 /// A caller that waits for events.
-pub const WAIT: u32 = 11;
+pub const WAIT: u32 = 13;
 
 /// The guest has released the object; others still need it.
 pub const RELEASED: u32 = 1 << 0;
@@ -82,7 +85,7 @@ pub struct QueueBody {
 #[repr(C)]
 pub struct BufferBody {
     pub create: CreateBuffer,
-    /// Where its bytes lie in the file; 0 = they are its storage.
+    /// 1 + where its bytes lie in the contents; 0 = they are its storage.
     pub contents: u64,
     pub maps: u64,
 }
@@ -97,6 +100,19 @@ pub struct SubBufferBody {
 
 /// A mapped range: offset and length in the buffer.
 pub type MapBody = Range;
+
+/// `IMAGE`. Images that show others come behind those.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ImageBody {
+    /// `initial` is not looked at.
+    pub create: CreateImage,
+    /// 1 + where its elements lie in the contents, packed; 0 = they are its parent's.
+    pub contents: u64,
+}
+
+/// `SAMPLER`.
+pub type SamplerBody = CreateSampler;
 
 /// `PROGRAM`; then the text, and builds with log and binary, each part padded to 8.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -2,12 +2,15 @@
 //!
 //! The file is genuine, but a worker that had run a guest's kernels wrote it: its records are checked like a guest's.
 use super::format::{self, *};
-use super::save::{Waiting, bulk_start};
+use super::save::{Queues, Waiting, bulk_start};
+use crate::engine::images::{packed_len, packed_pitches};
 use crate::engine::table::{Ended, Event, Object};
 use crate::engine::{Engine, LongCall, events, programs};
+use crate::journal::ReplayError;
 use crate::memory::Memory;
 use crate::signature::split;
 use kasoku_abi::accel::command::{self, Descriptor};
+use kasoku_abi::accel::image::CreateImage;
 use kasoku_abi::accel::kernel::{ARGUMENT_BYTES, INLINE_ARGUMENT};
 use kasoku_abi::accel::object::CreateContext;
 use kasoku_abi::accel::session::REPLY_SLOTS;
@@ -33,6 +36,8 @@ pub enum RestoreError {
     MemorySize { said: u64, given: u64 },
     #[error("the session's memory is not the one that it was saved with, and the file does not hold it")]
     OtherMemory,
+    #[error(transparent)]
+    Journal(#[from] ReplayError),
     #[error("the device does not rebuild {what} {id}: {status}")]
     Device { what: &'static str, id: Id, status: Status },
 }
@@ -136,6 +141,8 @@ impl<B: Backend> Engine<B> {
             CONTEXT => "context",
             QUEUE => "queue",
             BUFFER | SUB_BUFFER => "buffer",
+            IMAGE => "image",
+            SAMPLER => "sampler",
             PROGRAM => "program",
             KERNEL => "kernel",
             EVENT => "event",
@@ -176,6 +183,17 @@ impl<B: Backend> Engine<B> {
                 self.restore_contents(&object, None, body.maps, parts).map_err(|error| error.of(what, id))?;
                 object
             }
+            IMAGE => {
+                let body: ImageBody = parts.take()?;
+                let create = CreateImage { initial: Range::NONE, ..body.create };
+                let object = self.create_image(&creation(command::CREATE_IMAGE, id, &create)).map_err(device)?;
+                self.restore_elements(&object, body.contents, file)?;
+                object
+            }
+            SAMPLER => {
+                let body: SamplerBody = parts.take()?;
+                self.create_sampler(&creation(command::CREATE_SAMPLER, id, &body)).map_err(device)?
+            }
             PROGRAM => self.assemble_program(id, program_of(parts)?).map_err(device)?,
             KERNEL => return self.restore_kernel(id, parts),
             EVENT => self.event_of(id, &parts.take()?).map_err(device)?,
@@ -214,13 +232,31 @@ impl<B: Backend> Engine<B> {
                 _ => None,
             };
             let storage = storage.ok_or(Refused::Damaged)?;
-            // The mapped bytes are where the guest has them: the device must not bring its own.
-            let flags = memory::MAP_DISCARD;
-            let map = Command::Map { buffer: &buffer.raw, offset: offset as usize, storage, flags };
-            self.backend.enqueue(&queue, &map, &[], Completion::Nobody)?;
+            if !self.is_recoverable() {
+                // The mapped bytes are where the guest has them: the device must not bring its own.
+                let flags = memory::MAP_DISCARD;
+                let map = Command::Map { buffer: &buffer.raw, offset: offset as usize, storage, flags };
+                self.backend.enqueue(&queue, &map, &[], Completion::Nobody)?;
+            }
             buffer.maps.lock().unwrap_or_else(PoisonError::into_inner).push((offset, len));
         }
         Ok(self.backend.finish(&queue)?)
+    }
+
+    /// Writes an image's contents, where it has any of its own.
+    fn restore_elements(&self, object: &Object<B>, contents: u64, file: &File) -> Result<(), RestoreError> {
+        let (Object::Image(image), Some(at)) = (object, contents.checked_sub(1)) else { return Ok(()) };
+        if image.parent.is_some() {
+            return Err(RestoreError::Damaged("contents of an image that has none of its own"));
+        }
+        let len = packed_len(&image.layout, image.layout.extent).ok_or(RestoreError::Damaged("an image's size"))?;
+        let data = file.bulk(at, len)?;
+        let region = image.layout.extent.map(|length| length as usize);
+        let pitches = packed_pitches(image, region);
+        let write = Command::WriteImage { image: &image.raw, origin: [0; 3], region, pitches, data };
+        let mut queues = Queues { backend: &*self.backend, made: Vec::new() };
+        let device = |status| RestoreError::Device { what: "image", id: image.id, status };
+        queues.run(&image.context, &write).map_err(device)
     }
 
     fn restore_kernel(&mut self, id: Id, parts: &mut Reader<'_>) -> Result<(), RestoreError> {

@@ -1,7 +1,9 @@
 //! Writing a session. The caller holds the engine and knows that nothing is running on the device.
 use super::format::{self, *};
-use crate::engine::table::{Buffer, Event, Kernel, Object, Queue};
+use crate::engine::images::{packed_len, packed_pitches};
+use crate::engine::table::{Buffer, Context, Event, Image, Kernel, Object, Parent, Queue};
 use crate::engine::{Engine, programs};
+use kasoku_abi::accel::image::CreateImage;
 use kasoku_abi::accel::object::CreateQueue;
 use kasoku_abi::accel::program::CreateProgram;
 use kasoku_abi::accel::{Id, Range, memory};
@@ -20,9 +22,7 @@ pub enum SaveError {
     Busy(u128),
     #[error("a program's last build failed while kernels of an earlier one live")]
     StaleProgram,
-    #[error("session files have no form for the {0}s that it holds")]
-    Unsaveable(&'static str),
-    #[error("the device does not give a buffer's contents: {0}")]
+    #[error("the device does not give the contents of its memory: {0}")]
     Contents(Status),
     #[error("the session file cannot be written: {0}")]
     File(#[from] rustix::io::Errno),
@@ -46,6 +46,7 @@ pub struct Saved {
 /// Bytes that go behind the records.
 enum Bulk<B: Backend> {
     Contents(Arc<Buffer<B>>),
+    Elements(Arc<Image<B>>),
     Memory(HostBytes),
 }
 
@@ -53,6 +54,8 @@ impl<B: Backend> Bulk<B> {
     fn len(&self) -> u64 {
         match self {
             Self::Contents(buffer) => buffer.size,
+            // Its creation has checked that it has a length.
+            Self::Elements(image) => packed_len(&image.layout, image.layout.extent).unwrap_or(0),
             Self::Memory(bytes) => bytes.len() as u64,
         }
     }
@@ -78,20 +81,11 @@ impl<B: Backend> Draft<B> {
 impl<B: Backend> Engine<B> {
     /// Writes all objects, and the session's memory if `with_memory`. `head`: descriptors taken.
     pub fn save(&self, head: u64, waiting: &[Waiting], with_memory: bool) -> Result<Saved, SaveError> {
-        for (_, object) in self.table.objects() {
-            match object {
-                Object::Image(_) => return Err(SaveError::Unsaveable("image")),
-                // A kernel keeps its samplers, also those that the guest has released.
-                Object::Kernel(kernel) if kernel.samplers.is_empty() => {}
-                Object::Sampler(_) | Object::Kernel(_) => return Err(SaveError::Unsaveable("sampler")),
-                _ => {}
-            }
-        }
         let released: Vec<(Id, Object<B>)> = self.table.released().collect();
         let mut objects: Vec<(u32, Id, u32, &Object<B>)> = Vec::new();
         objects.extend(self.table.objects().map(|(id, object)| (kind_of(object), id, 0, object)));
         objects.extend(released.iter().map(|(id, object)| (kind_of(object), *id, RELEASED, object)));
-        objects.sort_by_key(|(kind, id, ..)| (*kind, *id));
+        objects.sort_by_cached_key(|(kind, id, _, object)| (*kind, depth(object), *id));
         let count = objects.len() as u64;
         let mut draft = Draft { writer: Writer::default(), bulk: Vec::new(), bulk_len: 0 };
         draft.writer.put(SESSION, 0, 0, &[SessionBody { head, memory_len: self.memory.len() }.as_bytes()]);
@@ -112,10 +106,12 @@ impl<B: Backend> Engine<B> {
                 Object::Queue(queue) => draft.writer.put(*kind, *flags, *id, &[queue_body(queue).as_bytes()]),
                 Object::Buffer(buffer) => put_buffer(&mut draft, *kind, *flags, buffer, direct),
                 Object::Program(program) => put_program(&mut draft.writer, *flags, *id, program)?,
+                // It could not be made again.
+                Object::Kernel(kernel) if kernel.program.loaded().is_none() => return Err(SaveError::StaleProgram),
                 Object::Kernel(kernel) => put_kernel(&mut draft.writer, *id, kernel),
                 Object::Event(event) => self.put_event(&mut draft.writer, *id, event),
-                // Refused above.
-                Object::Image(_) | Object::Sampler(_) => {}
+                Object::Image(image) => put_image(&mut draft, *flags, image),
+                Object::Sampler(sampler) => draft.writer.put(*kind, *flags, *id, &[sampler.create.as_bytes()]),
                 Object::Failed(status) => {
                     let body = FailedBody { status: status.0, reserved: 0 };
                     draft.writer.put(*kind, *flags, *id, &[body.as_bytes()]);
@@ -167,22 +163,21 @@ impl<B: Backend> Engine<B> {
         let part = |at: u64, len: u64| whole.part(at as usize, len as usize).expect("the file was made this long");
         part(RECORDS, records.len() as u64).fill_from(&records);
         let mut at = bulk_start;
-        let mut queues: Vec<(Id, B::Queue)> = Vec::new();
+        let mut queues = Queues { backend: &*self.backend, made: Vec::new() };
         for bulk in &draft.bulk {
             let target = part(at, bulk.len());
             at += bulk.len().next_multiple_of(BULK_ALIGN);
             match bulk {
                 Bulk::Memory(bytes) => bytes.copy_to(&target),
                 Bulk::Contents(buffer) => {
-                    let context = &buffer.context;
-                    if !queues.iter().any(|(id, _)| *id == context.id) {
-                        let device = context.devices.trailing_zeros();
-                        let queue = self.backend.create_queue(&context.raw, device, 0).map_err(SaveError::Contents)?;
-                        queues.push((context.id, queue));
-                    }
-                    let Some((_, queue)) = queues.iter().find(|(id, _)| *id == context.id) else { continue };
                     let read = Command::Read { buffer: &buffer.raw, offset: 0, data: target };
-                    self.backend.enqueue(queue, &read, &[], Completion::Wait).map_err(SaveError::Contents)?;
+                    queues.run(&buffer.context, &read).map_err(SaveError::Contents)?;
+                }
+                Bulk::Elements(image) => {
+                    let region = image.layout.extent.map(|length| length as usize);
+                    let pitches = packed_pitches(image, region);
+                    let read = Command::ReadImage { image: &image.raw, origin: [0; 3], region, pitches, data: target };
+                    queues.run(&image.context, &read).map_err(SaveError::Contents)?;
                 }
             }
         }
@@ -191,6 +186,40 @@ impl<B: Backend> Engine<B> {
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW)?;
         Ok((file, records.len() as u64))
     }
+}
+
+/// A queue for each context whose memory is moved.
+pub struct Queues<'b, B: Backend> {
+    pub backend: &'b B,
+    pub made: Vec<(Id, B::Queue)>,
+}
+
+impl<B: Backend> Queues<'_, B> {
+    /// Carries out a command and waits for its end. By its event: there is an implementation whose blocking calls on images
+    /// return too early.
+    pub fn run(&mut self, context: &Context<B>, command: &Command<'_, B>) -> Result<(), Status> {
+        let known = self.made.iter().position(|(id, _)| *id == context.id);
+        let known = match known {
+            Some(known) => known,
+            None => {
+                let device = context.devices.trailing_zeros();
+                self.made.push((context.id, self.backend.create_queue(&context.raw, device, 0)?));
+                self.made.len() - 1
+            }
+        };
+        let event = self.backend.enqueue(&self.made[known].1, command, &[], Completion::Event)?;
+        event.map_or(Ok(()), |event| self.backend.wait(&[&event]))
+    }
+}
+
+/// How many images lie between an object and memory of its own.
+fn depth<B: Backend>(object: &Object<B>) -> usize {
+    let Object::Image(image) = object else { return 0 };
+    let parent_of = |image: &Arc<Image<B>>| match &image.parent {
+        Some(Parent::Image(parent)) => Some(Arc::clone(parent)),
+        Some(Parent::Buffer(_)) | None => None,
+    };
+    core::iter::successors(parent_of(image), parent_of).count()
 }
 
 /// Where the contents begin, behind so many bytes of records.
@@ -204,10 +233,12 @@ fn kind_of<B: Backend>(object: &Object<B>) -> u32 {
         Object::Queue(_) => QUEUE,
         Object::Buffer(buffer) if buffer.parent.is_some() => SUB_BUFFER,
         Object::Buffer(_) => BUFFER,
+        Object::Image(_) => IMAGE,
+        Object::Sampler(_) => SAMPLER,
         Object::Program(_) => PROGRAM,
         Object::Kernel(_) => KERNEL,
         Object::Event(_) => EVENT,
-        Object::Failed(_) | Object::Image(_) | Object::Sampler(_) => FAILED,
+        Object::Failed(_) => FAILED,
     }
 }
 
@@ -247,6 +278,12 @@ fn put_buffer<B: Backend>(draft: &mut Draft<B>, kind: u32, flags: u32, buffer: &
     let contents = if in_place { 0 } else { 1 + draft.place(Bulk::Contents(Arc::clone(buffer))) };
     let body = BufferBody { create, contents, maps: count };
     draft.writer.put(kind, flags, buffer.id, &[body.as_bytes(), maps.as_bytes()]);
+}
+
+fn put_image<B: Backend>(draft: &mut Draft<B>, flags: u32, image: &Arc<Image<B>>) {
+    let create = CreateImage { initial: Range::NONE, ..image.create };
+    let contents = if image.parent.is_some() { 0 } else { 1 + draft.place(Bulk::Elements(Arc::clone(image))) };
+    draft.writer.put(IMAGE, flags, image.id, &[ImageBody { create, contents }.as_bytes()]);
 }
 
 fn put_program<B: Backend>(

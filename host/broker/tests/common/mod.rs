@@ -100,17 +100,22 @@ impl Guest {
     }
 
     pub fn start_with(device: &str, leases: &Path, memory: u64, sealed: bool) -> Result<Self, serde_json::Value> {
-        Self::start_from(device, leases, memory, sealed, None, 0)
+        Self::start_from(device, leases, memory, sealed, None, &[])
     }
 
     /// A guest with a session that goes on: `file` is what `save` gave for one with its memory.
     pub fn start_saved(device: &str, leases: &Path, file: &OwnedFd) -> Result<Self, serde_json::Value> {
-        Self::start_from(device, leases, MEMORY, true, Some(file), 0)
+        Self::start_from(device, leases, MEMORY, true, Some(file), &[])
     }
 
     /// A guest on a machine that offers its CPU devices in parts.
     pub fn start_part(device: &str, leases: &Path, parts: u32) -> Result<Self, serde_json::Value> {
-        Self::start_from(device, leases, MEMORY, true, None, parts)
+        Self::start_from(device, leases, MEMORY, true, None, &["--cpu-devices", &parts.to_string()])
+    }
+
+    /// A guest whose session outlives the process that serves it.
+    pub fn start_recoverable(device: &str, leases: &Path, journal_mib: u32) -> Result<Self, serde_json::Value> {
+        Self::start_from(device, leases, MEMORY, true, None, &["--recover", &journal_mib.to_string()])
     }
 
     fn start_from(
@@ -119,7 +124,7 @@ impl Guest {
         memory: u64,
         sealed: bool,
         session: Option<&OwnedFd>,
-        parts: u32,
+        more: &[&str],
     ) -> Result<Self, serde_json::Value> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create(c"session", flags).expect("memfd");
@@ -139,7 +144,7 @@ impl Guest {
         let mut kept = vec![file.as_raw_fd(), doorbell.as_raw_fd(), wake.as_raw_fd(), theirs.as_raw_fd()];
         kept.extend(session.map(AsRawFd::as_raw_fd));
         let mut command = Command::new(env!("CARGO_BIN_EXE_kasoku-broker"));
-        command.args(["serve", "--device", device, "--cpu-devices", &parts.to_string()]).args(runtime_arguments());
+        command.args(["serve", "--device", device]).args(more).args(runtime_arguments());
         let names = ["--memory-fd", "--doorbell-fd", "--wake-fd", "--control-fd", "--session-fd"];
         for (name, number) in names.iter().zip(&kept) {
             command.args([*name, &number.to_string()]);
@@ -285,6 +290,17 @@ impl Guest {
         self.arena_used = (offset + len).next_multiple_of(4096);
         assert!(self.arena_used <= self.len as u64 - session::ARENA, "the test's arena is full");
         Range { offset, len }
+    }
+
+    /// Fills a range with a byte.
+    pub fn overwrite(&mut self, range: Range, value: u8) {
+        // SAFETY: `allocate` checked that the range is inside the mapping.
+        unsafe { core::ptr::write_bytes(self.at(session::ARENA + range.offset), value, range.len as usize) };
+    }
+
+    /// Forgets the last range that was allocated.
+    pub fn give_back(&mut self, range: Range) {
+        self.arena_used = range.offset;
     }
 
     pub fn bytes(&self, range: Range) -> Vec<u8> {
