@@ -30,6 +30,7 @@ class Target(NamedTuple):
 @click.option("--image", default=None, help="With --handler: the image to start from.")
 @click.option("--requirement", multiple=True, help="With --handler: a package, such as 'numpy>=2'.")
 @click.option("--accelerator", default=None, help="With --handler: such as opencl, opencl:gpu, opencl:intel:0.")
+@click.option("--present", default=None, help="With --handler: say that the accelerator is a cpu, gpu or accelerator.")
 @click.option("--lease", default=None, help="With --handler: wait, or refuse.")
 @click.option("--memory", type=int, default=None, help="With --handler: MiB of memory.")
 @click.option("--timeout", type=float, default=None, help="With --handler: seconds that an invocation may take.")

@@ -19,6 +19,7 @@ LIST_SECONDS = 60.0
 READY_SECONDS = 60.0
 SAVE_DEADLINE_MS = 1000
 END_GRACE_SECONDS = 1.0
+JOURNAL_MIB = 64
 _MAX_READY = 64 * 1024
 _MAGIC_BYTES = 8
 
@@ -106,11 +107,14 @@ class Broker:
         output: int,
         console: Sink,
         session: int | None = None,
+        present: str | None = None,
+        recover: bool = False,
     ) -> "Broker":
         """Start a broker for a lease; when this returns, a guest may open the session, and will wait for `ready`.
 
         `output` receives what kernels print, `console` what the broker itself has to say; `session` is the file of a
-        saved session that goes on here, verified and sealed. Raises PlatformError.
+        saved session that goes on here, verified and sealed; `present` is the kind of device that the guest is shown,
+        `recover` whether the session outlives a crash of what serves it. Raises PlatformError.
         """
         binary = str(native.broker)
         ours, theirs = socket.socketpair()
@@ -121,6 +125,10 @@ class Broker:
         for option, descriptor in zip(("memory", "doorbell", "wake", "control"), passed, strict=True):
             argv += [f"--{option}-fd", str(descriptor)]
         argv += ["--lease-dir", str(leases)]
+        if present is not None:
+            argv += ["--present", present]
+        if recover:
+            argv += ["--recover", str(JOURNAL_MIB)]
         if session is not None:
             passed.append(session)
             argv += ["--verified-session-fd", str(session)]
@@ -256,7 +264,9 @@ class Broker:
         return (told if isinstance(told, dict) else {}), file
 
     def _hear(self, data: bytes) -> None:
-        self._heard += data
+        lines = (self._heard + data).split(b"\n")
+        # What the broker tells by itself, while nobody waits for an answer: a successor serves the session.
+        self._heard = b"\n".join([line for line in lines[:-1] if b'"recovered"' not in line] + lines[-1:])
         self._lost = self._lost or not data or b'"lost"' in self._heard
 
     async def stop(self) -> None:

@@ -218,7 +218,15 @@ class Instance:
         output = self._pipe()
         try:
             broker = self._broker = await Broker.start(
-                self._site.native, lease, self._session, self._site.home.leases, output, self._console, saved
+                self._site.native,
+                lease,
+                self._session,
+                self._site.home.leases,
+                output,
+                self._console,
+                saved,
+                present=self.function.options.present,
+                recover=self.function.options.recover,
             )
         finally:
             close_all([output])

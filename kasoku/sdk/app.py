@@ -35,6 +35,8 @@ class App:
         image: str | None = None,
         requirements: Sequence[str] = (),
         accelerator: str | None = None,
+        present: str | None = None,
+        recover: bool | None = None,
         arena: int | None = None,
         memory: int | None = None,
         vcpus: int | None = None,

@@ -17,6 +17,7 @@ _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 APIS = ("opencl",)
 LEASE_MODES = ("wait", "refuse")
 ISOLATIONS = ("instance", "invocation")
+KINDS = ("cpu", "gpu", "accelerator")
 MAX_ENV_BYTES = 32 * 1024
 
 
@@ -29,6 +30,10 @@ class FunctionOptions(NamedTuple):
     """Requirement specifiers as in a requirements.txt; wheels only."""
     accelerator: str | None = None
     """`opencl`, `opencl:VENDOR`, `opencl:KIND` (cpu, gpu, accelerator) or `opencl:VENDOR:NUMBER`."""
+    present: str | None = None
+    """What the function is told that the accelerator is: cpu, gpu or accelerator; None: the truth."""
+    recover: bool = False
+    """Whether the accelerator's session outlives a crash of what serves it; buffers are then apart from the arena."""
     arena: int = 256
     """MiB of memory shared with the accelerator's broker."""
     memory: int = 512
@@ -68,7 +73,7 @@ class FunctionOptions(NamedTuple):
         return {**self._asdict(), **lists, "env": dict(self.env), "volumes": dict(self.volumes)}
 
 
-_CHOICES = {"lease": LEASE_MODES, "isolation": ISOLATIONS}
+_CHOICES = {"lease": LEASE_MODES, "isolation": ISOLATIONS, "present": KINDS}
 _RANGES: dict[str, tuple[float, float, str]] = {
     "arena": (16, 16384, "MiB"),
     "memory": (64, 1 << 20, "MiB"),
@@ -115,6 +120,10 @@ def _checked(option: str, value: Any) -> Any:
         _matching(option, value, _ACCELERATOR, "of the form 'opencl', 'opencl:gpu' or 'opencl:intel:0'")
         if value.split(":")[0] not in APIS:
             raise OptionError(option, f"{value!r} asks for an unknown API; known are {', '.join(APIS)}")
+        return value
+    if option == "recover":
+        if not isinstance(value, bool):
+            raise OptionError(option, f"{value!r} is not True or False")
         return value
     if option in _CHOICES:
         if value not in _CHOICES[option]:

@@ -47,6 +47,13 @@ def test_what_a_kernel_prints_is_in_the_log(kernels: Server) -> None:
     eventually(lambda: b"kernel says 42" in kernels.gateway.request("GET", "/v1/functions/kernels/logs")[2], "the text")
 
 
+def test_a_device_can_be_presented_as_another_kind(kernels: Server) -> None:
+    source = "import pyopencl as cl\n\ndef handler(event, context):\n"
+    source += "    return [d.name for p in cl.get_platforms() for d in p.get_devices(cl.device_type.GPU)]\n"
+    kernels.deploy("presented", source, accelerator=kernels.device, present="gpu", **OPTIONS)
+    assert len(kernels.call("presented", None).result) == 1
+
+
 def test_a_wild_pointer_ends_its_own_instance_only(kernels: Server) -> None:
     kernels.deploy("bystander", "def handler(event, context):\n    return event\n")
     other = kernels.call("bystander", 1).detail["instance"]["id"]

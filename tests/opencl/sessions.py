@@ -65,8 +65,12 @@ class Session:
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send the broker a request, as the holder of the lease does; its answer."""
         self.control.sendall(json.dumps(request).encode() + b"\n")
+        return self.listen()
+
+    def listen(self) -> dict[str, Any]:
+        """What the broker says next."""
         ready, _, _ = select.select([self.control], [], [], READY_SECONDS)
-        assert ready, f"no answer to {request}"
+        assert ready, "the broker says nothing"
         told: dict[str, Any] = json.loads(self.control.recv(64 * 1024))
         return told
 
@@ -86,8 +90,8 @@ def _children(parent: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def session(device: str, leases: Path, memory_mib: int = 64) -> Iterator[Session]:
-    """A lease of `device` with `memory_mib` of session memory."""
+def session(device: str, leases: Path, memory_mib: int = 64, more: Sequence[str] = ()) -> Iterator[Session]:
+    """A lease of `device` with `memory_mib` of session memory; `more`: further options of the broker."""
     memory = os.memfd_create("session", os.MFD_ALLOW_SEALING)
     os.ftruncate(memory, memory_mib << 20)
     fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
@@ -96,7 +100,7 @@ def session(device: str, leases: Path, memory_mib: int = 64) -> Iterator[Session
     passed = (memory, doorbell, wake, theirs.fileno())
     names = ("--memory-fd", "--doorbell-fd", "--wake-fd", "--control-fd")
     numbers = [text for name, number in zip(names, passed, strict=True) for text in (name, str(number))]
-    command = [str(Native().broker), "serve", "--device", device, *numbers, "--lease-dir", str(leases)]
+    command = [str(Native().broker), "serve", "--device", device, *numbers, "--lease-dir", str(leases), *more]
     leases.mkdir(parents=True, exist_ok=True)
     broker = subprocess.Popen([*command, *runtime_options()], pass_fds=passed, env=broker_environment(), text=True)
     theirs.close()
@@ -163,7 +167,14 @@ def run_guest(
     arguments: Sequence[str], device: str, scratch: Path, timeout: float = 240
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in a virtual machine with a lease of `device`."""
-    options = ["--home", str(scratch / "home"), "--accelerator", f"opencl:{device}", "-e", "PYOPENCL_NO_CACHE=1"]
+    return run_guest_with(["--accelerator", f"opencl:{device}"], arguments, scratch, timeout)
+
+
+def run_guest_with(
+    more: Sequence[str], arguments: Sequence[str], scratch: Path, timeout: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """Run a program in a virtual machine with these further options of `kasoku exec`."""
+    options = ["--home", str(scratch / "home"), "-e", "PYOPENCL_NO_CACHE=1", *more]
     # Wherever the tree lies: a guest that sees the machine's directories has a /tmp of its own.
     options += ["--mount", f"{ROOT}:{ROOT}:ro"]
     return run([str(KASOKU), "exec", *options, "--", *arguments], {"LANG": "C.UTF-8"}, scratch, timeout)

@@ -140,12 +140,27 @@ def test_a_broker_that_dies(lease: Session, driver: Path, tmp_path: Path) -> Non
     assert set(codes["later"].values()) == {-2}, codes
 
 
-@pytest.mark.parametrize("name", ["compute", "events"])
+def test_a_session_that_outlives_its_worker(device: str, driver: Path, tmp_path: Path) -> None:
+    ready, killed = tmp_path / "ready", tmp_path / "killed"
+    with sessions.session(device, tmp_path / "leases", more=["--recover", "16"]) as lease, ThreadPoolExecutor() as pool:
+        running = pool.submit(run_virtual, program("survivor", ready, killed), lease, driver, tmp_path)
+        while not ready.exists() and not running.done():
+            time.sleep(0.05)
+        lease.kill_worker()
+        killed.touch()
+        told = lease.listen()
+        assert told.get("recovered"), told
+        checks = answer(running.result())
+    assert all(checks.values()), checks
+
+
+@pytest.mark.parametrize("name", ["compute", "images", "linking"])
 def test_suspended_again_and_again(
     lease: Session, device: str, driver: Path, tmp_path: Path, seed: int, name: str
 ) -> None:
     """The device is taken away and given back while a program runs; it notices nothing."""
-    command = program(name, *((seed, tmp_path / "headers") if name == "compute" else ()))
+    arguments = {"compute": (seed, tmp_path / "headers"), "images": (seed,), "linking": (tmp_path / "headers",)}
+    command = program(name, *arguments.get(name, ()))
     with ThreadPoolExecutor() as pool:
         running = pool.submit(run_virtual, command, lease, driver, tmp_path)
         suspended = 0
@@ -159,7 +174,12 @@ def test_suspended_again_and_again(
             assert told.get("ready"), told
             suspended += 1
     virtual = answer(running.result())
-    assert suspended and all(virtual["checks"].values()), (suspended, virtual)
+    assert suspended, virtual
+    if name == "linking":
+        expected = answer(run_virtual(command, lease, driver, tmp_path))
+        assert virtual == expected
+    else:
+        assert all(virtual.get("checks", virtual).values()), virtual
 
 
 def _kill_when(ready: Path, lease: Session) -> None:

@@ -30,6 +30,8 @@ def test_defaults_and_round_trip() -> None:
         ("accelerator", "cuda", "unknown API"),
         ("accelerator", "opencl:", "of the form"),
         ("lease", "steal", "wait, refuse"),
+        ("present", "fpga", "cpu, gpu, accelerator"),
+        ("recover", 1, "True or False"),
         ("requirements", "numpy", "not a list"),
         ("requirements", ["--index-url=x"], "not a requirement"),
         ("requirements", ["a\nb"], "not a requirement"),

@@ -170,7 +170,16 @@ async def _leased(function: FunctionVersion, site: Site, log: FunctionLog, lease
         read_end, output = os.pipe2(os.O_CLOEXEC)
         stack.callback(close_all, [output])
         stack.callback(PipeReader(read_end, log.write).close)
-        broker = await Broker.start(site.native, lease, session, site.home.leases, output, _console(log.write))
+        broker = await Broker.start(
+            site.native,
+            lease,
+            session,
+            site.home.leases,
+            output,
+            _console(log.write),
+            present=function.options.present,
+            recover=function.options.recover,
+        )
         try:
             await broker.ready(lease.device)
             yield _Device([*session.descriptors, broker.alive], broker)

@@ -1,4 +1,5 @@
-//! A leased accelerator for this guest: a broker process of its own, as a node agent would start it.
+//! Leased accelerators for this guest: a broker process for each, as a node agent would start them.
+use super::args::Options;
 use super::companion::Companion;
 use super::{Failure, NativeFiles};
 use crate::regions::{RegionFds, RegionKind};
@@ -19,6 +20,8 @@ const BROKER: &str = "kasoku-broker";
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 const LINE_PATIENCE: Duration = Duration::from_secs(2);
 const MAX_LINE: u64 = 64 << 10;
+/// What a session's journal may hold.
+const JOURNAL_MIB: u32 = 64;
 /// The library of the runtime that comes from PyPI; it needs its neighbours on the loader's path.
 const PYPI_RUNTIME: &str = "libintelocl.so";
 
@@ -54,62 +57,84 @@ fn device_id(request: &str) -> Result<Option<&str>, Failure> {
     }
 }
 
-/// Leases the device that `request` names, or the first free one.
-pub fn lease(
+/// Leases all that `options` asks for, in that order. After a failure nothing stays leased: brokers end with their companions.
+pub fn lease_all(
     native: &NativeFiles,
     home: &Path,
-    request: &str,
-    arena_mib: u64,
-) -> Result<(Accelerator, RegionFds), Failure> {
-    let device = device_id(request)?;
+    options: &Options,
+) -> Result<Vec<(Accelerator, RegionFds)>, Failure> {
+    let arena_mib = options.arena_mib;
     let len = arena_mib.checked_mul(1 << 20).filter(|len| (MEMORY_MIN..=MEMORY_MAX).contains(len));
     let len = len.map(|len| len.next_multiple_of(LARGE_PAGE)).ok_or_else(|| {
         Failure::new(format!("--arena wants {} to {} MiB, not {arena_mib}", MEMORY_MIN >> 20, MEMORY_MAX >> 20))
     })?;
     let broker = native.required(BROKER)?;
-    let leases = home.join("run/leases");
-    if let Some(id) = device {
-        return start(&broker, native, &leases, id, len);
-    }
-    let mut failures = Vec::new();
-    for device in list(&broker, native)? {
-        let started = start(&broker, native, &leases, &device.id, len).and_then(|(mut accelerator, region)| {
-            accelerator.wait_until_ready(None)?;
-            Ok((accelerator, region))
-        });
-        match started {
-            Ok(started) => return Ok(started),
-            Err(failure) => failures.push(failure.to_string()),
-        }
-    }
-    if failures.is_empty() {
-        failures.push("this machine has no OpenCL device: `kasoku doctor` says what is missing".to_owned());
-    }
-    Err(Failure::new(failures.join("; ")))
+    let lessor = Lessor { broker: &broker, native, leases: &home.join("run/leases"), options, len };
+    options.accelerators.iter().map(|request| lessor.lease(request)).collect()
 }
 
-fn list(broker: &Path, native: &NativeFiles) -> Result<Vec<Listed>, Failure> {
-    let failed = |e: &dyn std::fmt::Display| Failure::new(format!("{} list: {e}", broker.display()));
-    let mut command = Command::new(broker);
-    command.arg("list").stdin(Stdio::null()).stderr(Stdio::inherit());
-    configure(&mut command, native);
-    let output = command.output().map_err(|e| failed(&e))?;
-    serde_json::from_slice(&output.stdout).map_err(|e| failed(&e))
-}
-
-fn start(
-    broker: &Path,
-    native: &NativeFiles,
-    leases: &Path,
-    device: &str,
+/// How brokers are started.
+struct Lessor<'a> {
+    broker: &'a Path,
+    native: &'a NativeFiles,
+    leases: &'a Path,
+    options: &'a Options,
+    /// Bytes of a session's memory.
     len: u64,
-) -> Result<(Accelerator, RegionFds), Failure> {
-    let arguments = ["serve", "--device", device, "--lease-dir"].map(str::to_owned);
-    let mut arguments = arguments.to_vec();
-    arguments.push(leases.to_string_lossy().into_owned());
-    let (companion, region) =
-        Companion::spawn(broker, RegionKind::Accel, len, &arguments, &[], |command| configure(command, native))?;
-    Ok((Accelerator { device: device.to_owned(), companion, ready: false }, region))
+}
+
+impl Lessor<'_> {
+    /// Leases the device that `request` names, or the first free one.
+    fn lease(&self, request: &str) -> Result<(Accelerator, RegionFds), Failure> {
+        if let Some(id) = device_id(request)? {
+            return self.start(id);
+        }
+        let mut failures = Vec::new();
+        for device in self.list()? {
+            let started = self.start(&device.id).and_then(|(mut accelerator, region)| {
+                accelerator.wait_until_ready(None)?;
+                Ok((accelerator, region))
+            });
+            match started {
+                Ok(started) => return Ok(started),
+                Err(failure) => failures.push(failure.to_string()),
+            }
+        }
+        if failures.is_empty() {
+            failures.push("this machine has no OpenCL device: `kasoku doctor` says what is missing".to_owned());
+        }
+        Err(Failure::new(failures.join("; ")))
+    }
+
+    fn list(&self) -> Result<Vec<Listed>, Failure> {
+        let failed = |e: &dyn std::fmt::Display| Failure::new(format!("{} list: {e}", self.broker.display()));
+        let mut command = Command::new(self.broker);
+        command.arg("list").args(self.parts()).stdin(Stdio::null()).stderr(Stdio::inherit());
+        configure(&mut command, self.native);
+        let output = command.output().map_err(|e| failed(&e))?;
+        serde_json::from_slice(&output.stdout).map_err(|e| failed(&e))
+    }
+
+    fn start(&self, device: &str) -> Result<(Accelerator, RegionFds), Failure> {
+        let mut arguments = ["serve", "--device", device, "--lease-dir"].map(str::to_owned).to_vec();
+        arguments.push(self.leases.to_string_lossy().into_owned());
+        arguments.extend(self.parts());
+        if let Some(kind) = &self.options.present {
+            arguments.extend(["--present".to_owned(), kind.clone()]);
+        }
+        if self.options.recover {
+            arguments.extend(["--recover".to_owned(), JOURNAL_MIB.to_string()]);
+        }
+        let (companion, region) =
+            Companion::spawn(self.broker, RegionKind::Accel, self.len, &arguments, &[], |command| {
+                configure(command, self.native);
+            })?;
+        Ok((Accelerator { device: device.to_owned(), companion, ready: false }, region))
+    }
+
+    fn parts(&self) -> [String; 2] {
+        ["--cpu-devices".to_owned(), self.options.cpu_devices.to_string()]
+    }
 }
 
 /// What a broker learns of this environment: where libraries are, and no more.

@@ -13,8 +13,11 @@ Without --image the program sees this machine's system directories, read-only; w
   --image NAME             root file system from an image (see `kasoku image ls`); PROGRAM may then be left out
   --mem MIB                memory of the guest (default 1024)
   --vcpus N                processors of the guest, 1 to 8 (default 1)
-  --accelerator KIND[:ID]  lease an accelerator, e.g. opencl or opencl:pocl:0
-  --arena MIB              memory shared with the accelerator (default 256)
+  --accelerator KIND[:ID]  lease an accelerator, e.g. opencl or opencl:pocl:0; may be repeated, and all are had or none
+  --cpu-devices N          every CPU device is N accelerators, each with processors of its own: opencl:intel:0.0 ...
+  --recover                accelerators' sessions outlive a crash of what serves them
+  --present KIND           tell the program that accelerators are of this kind (cpu, gpu, accelerator), whatever they are
+  --arena MIB              memory shared with each accelerator (default 256)
   -e, --env NAME[=VALUE]   set an environment variable, or pass this one's value on
   -i, --interactive        forward standard input even if it is a terminal
   --mount HOST:GUEST[:ro]  show a host directory in the guest; with :rw, changes of the guest are made there
@@ -42,7 +45,12 @@ pub struct Options {
     pub image: Option<String>,
     pub memory_mib: u64,
     pub vcpus: usize,
-    pub accelerator: Option<String>,
+    pub accelerators: Vec<String>,
+    /// Parts in which CPU devices are offered; 0 = whole.
+    pub cpu_devices: u32,
+    /// Kind of device that accelerators are said to be.
+    pub present: Option<String>,
+    pub recover: bool,
     pub arena_mib: u64,
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     pub interactive: bool,
@@ -65,7 +73,10 @@ impl Default for Options {
             image: None,
             memory_mib: 1024,
             vcpus: 1,
-            accelerator: None,
+            accelerators: Vec::new(),
+            cpu_devices: 0,
+            present: None,
+            recover: false,
             arena_mib: 256,
             env: Vec::new(),
             interactive: false,
@@ -103,7 +114,10 @@ pub fn parse(
             Long("image") => options.image = Some(parser.value()?.string()?),
             Long("mem") => options.memory_mib = parser.value()?.parse()?,
             Long("vcpus") => options.vcpus = parser.value()?.parse()?,
-            Long("accelerator") => options.accelerator = Some(parser.value()?.string()?),
+            Long("accelerator") => options.accelerators.push(parser.value()?.string()?),
+            Long("cpu-devices") => options.cpu_devices = parser.value()?.parse()?,
+            Long("recover") => options.recover = true,
+            Long("present") => options.present = Some(present(parser.value()?.string()?)?),
             Long("arena") => options.arena_mib = parser.value()?.parse()?,
             Short('e') | Long("env") => options.env.extend(variable(parser.value()?.string()?, &host_env)),
             Short('i') | Long("interactive") => options.interactive = true,
@@ -134,6 +148,13 @@ fn variable(text: String, host_env: impl Fn(&str) -> Option<OsString>) -> Option
     match text.split_once('=') {
         Some((name, value)) => Some((name.into(), value.into())),
         None => host_env(&text).map(|value| (text.into(), value.into_vec())),
+    }
+}
+
+fn present(kind: String) -> Result<String, lexopt::Error> {
+    match kind.as_str() {
+        "cpu" | "gpu" | "accelerator" => Ok(kind),
+        _ => Err(format!("--present is cpu, gpu or accelerator, not {kind:?}").into()),
     }
 }
 
@@ -221,6 +242,8 @@ mod tests {
             ["--timeout", "-1", "p"],
             ["--timeout", "nan", "p"],
             ["--mem", "x", "p"],
+            ["--present", "fpga", "p"],
+            ["--cpu-devices", "x", "p"],
             ["--vcpus", "x", "p"],
             ["--nonsense", "x", "p"],
         ] {

@@ -89,7 +89,7 @@ struct Parts {
     layers: Vec<(OwnedFd, u64)>,
     regions: Vec<RegionFds>,
     companions: Vec<Companion>,
-    accelerator: Option<Accelerator>,
+    accelerators: Vec<Accelerator>,
 }
 
 fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
@@ -116,11 +116,14 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
     let machine = Machine::new(&mut tender, spec, Jails::new()?, &mut timings)?;
     drop(tender);
     let mut companions = parts.companions;
-    if let Some(mut accelerator) = parts.accelerator {
+    let leased = !parts.accelerators.is_empty();
+    for mut accelerator in parts.accelerators {
         // The driver came up beside the machine.
         accelerator.wait_until_ready(Some(signals.as_fd()))?;
-        timings.mark("accelerator");
         companions.push(accelerator.into_companion());
+    }
+    if leased {
+        timings.mark("accelerator");
     }
     sys::forbid_dumps().map_err(|e| Failure::new(format!("cannot protect this process: {e}")))?;
     kasoku_jail::apply(&CONTROL).map_err(|e| Failure::new(e.to_string()))?;
@@ -173,15 +176,14 @@ fn assemble(options: &Options, native: &NativeFiles) -> Result<Parts, Failure> {
         regions.push(region);
         mounts = points;
     }
-    let accelerator = match &options.accelerator {
-        Some(request) => {
-            let home = image::home(options.home.as_deref())?;
-            let (accelerator, region) = accelerator::lease(native, &home, request, options.arena_mib)?;
+    let mut accelerators = Vec::new();
+    if !options.accelerators.is_empty() {
+        let home = image::home(options.home.as_deref())?;
+        for (accelerator, region) in accelerator::lease_all(native, &home, options)? {
             regions.push(region);
-            Some(accelerator)
+            accelerators.push(accelerator);
         }
-        None => None,
-    };
+    }
     let mut env = vec![("PATH", PATH.to_owned()), ("HOME", "/root".to_owned()), ("LANG", "C.UTF-8".to_owned())];
     if let Some(term) = std::env::var("TERM").ok().filter(|_| rustix::termios::isatty(std::io::stdout())) {
         env.push(("TERM", term));
@@ -218,7 +220,7 @@ fn assemble(options: &Options, native: &NativeFiles) -> Result<Parts, Failure> {
         stats: options.stats,
         credentials: (0, 0),
     };
-    Ok(Parts { program, layers, regions, companions, accelerator })
+    Ok(Parts { program, layers, regions, companions, accelerators })
 }
 
 /// Later values of a variable replace earlier ones.
