@@ -5,7 +5,7 @@ use crate::memory::{GuestMemory, MappingError, SparePages};
 use kasoku_abi::boot::{Layer, LibosHeader, MAX_LAYERS, MAX_REGIONS, Region};
 use kasoku_abi::layout::{LARGE_PAGE, LAYERS, MAX_CPUS, PAGE};
 use kasoku_abi::snapshot::{
-    BUILD_ID, CPU_STRIDE, CPUS, RAM, SNAPSHOT_MAGIC, SNAPSHOT_VERSION, SavedCpu, SnapshotHeader,
+    BUILD_ID, CPU_STRIDE, CPUS, MAX_HOT, RAM, SNAPSHOT_MAGIC, SNAPSHOT_VERSION, SavedCpu, SnapshotHeader,
 };
 use kasoku_abi::{ABI_VERSION, Gpa};
 use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
@@ -59,8 +59,7 @@ pub fn write(file: BorrowedFd<'_>, guest: &Guest, host: &Host, rest: &Cpus) -> R
     header.layers = padded(&host.layers);
     header.regions = padded(&guest.regions.infos());
     header.channels = guest.channels.kinds();
-    let is_chunk = |at: u64| is_chunk(at, header.ram_len);
-    header.hot = guest.parking.hot().map(|at| if is_chunk(at) { at } else { 0 });
+    header.hot = usable(guest.parking.hot(), header.ram_len);
     // Last: a file that was left half-way has no magic.
     write_all(file, header.as_bytes(), 0)?;
     Ok(Written { pages })
@@ -69,6 +68,11 @@ pub fn write(file: BorrowedFd<'_>, guest: &Guest, host: &Host, rest: &Cpus) -> R
 /// Whether a large page of RAM begins there. The first one is never copied ahead: hardly any of it is used.
 fn is_chunk(at: u64, ram_len: u64) -> bool {
     at != 0 && at.is_multiple_of(LARGE_PAGE) && at < ram_len
+}
+
+/// What a guest says of its memory, as far as it has such memory.
+fn usable(hot: [u64; MAX_HOT], ram_len: u64) -> [u64; MAX_HOT] {
+    hot.map(|at| if is_chunk(at, ram_len) { at } else { 0 })
 }
 
 fn write_ram(file: BorrowedFd<'_>, memory: &GuestMemory) -> Result<u64, SnapshotError> {
@@ -264,6 +268,17 @@ mod tests {
         }
         let unsealed = read(file(&header(), RAM + LARGE_PAGE, SealFlags::SHRINK));
         assert!(matches!(unsealed, Err(SnapshotError::Unsealed)));
+    }
+
+    #[test]
+    fn hints_of_a_guest_are_large_pages_of_its_memory_or_nothing() {
+        let len = 4 * LARGE_PAGE;
+        assert_eq!(usable([LARGE_PAGE, 3 * LARGE_PAGE], len), [LARGE_PAGE, 3 * LARGE_PAGE]);
+        for wrong in
+            [1, LARGE_PAGE - PAGE, LARGE_PAGE + PAGE, len, len + LARGE_PAGE, u64::MAX, u64::MAX - LARGE_PAGE + 1]
+        {
+            assert_eq!(usable([0, wrong], len), [0, 0]);
+        }
     }
 
     #[test]
