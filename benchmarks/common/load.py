@@ -24,6 +24,8 @@ class Load:
     rate: float
     latencies_ms: list[float]
     errors: int
+    span_ms: float
+    """From the first request to the last answer."""
 
 
 def request(path: str, body: bytes, host: str, headers: dict[str, str] | None = None) -> bytes:
@@ -34,11 +36,14 @@ def request(path: str, body: bytes, host: str, headers: dict[str, str] | None = 
 
 
 def run(host: str, port: int, connections: int, seconds: float, sent: bytes) -> Load:
-    """Generate load from another process; the first fifth of the time is a warm-up and not counted."""
+    """Generate load from another process; the first fifth of the time is a warm-up and not counted.
+
+    In no seconds each connection asks once.
+    """
     command = [sys.executable, __file__, host, str(port), str(connections), str(seconds)]
     done = subprocess.run(command, input=sent, capture_output=True, check=True)
     told = json.loads(done.stdout)
-    return Load(told["rate"], told["latencies_ms"], told["errors"])
+    return Load(told["rate"], told["latencies_ms"], told["errors"], told["span_ms"])
 
 
 class _Connection(asyncio.Protocol):
@@ -48,6 +53,8 @@ class _Connection(asyncio.Protocol):
         self._until = until
         self._buffer = b""
         self._began = 0.0
+        self.first_at: float | None = None
+        self.last_at = 0.0
         self._transport: asyncio.Transport | None = None
         self.latencies: list[float] = []
         self.errors = 0
@@ -59,6 +66,8 @@ class _Connection(asyncio.Protocol):
 
     def _ask(self) -> None:
         self._began = time.perf_counter()
+        if self.first_at is None:
+            self.first_at = self._began
         assert self._transport
         self._transport.write(self._sent)
 
@@ -71,7 +80,7 @@ class _Connection(asyncio.Protocol):
         at = lower.find(b"content-length:")
         if at < 0 or len(self._buffer) < head + 4 + int(lower[at + 15 :].split(b"\r\n", 1)[0]):
             return
-        now = time.perf_counter()
+        now = self.last_at = time.perf_counter()
         if self._began >= self._from:
             self.latencies.append((now - self._began) * 1000)
             self.errors += not self._buffer.startswith(b"HTTP/1.1 2")
@@ -101,8 +110,10 @@ async def _generate(host: str, port: int, connections: int, seconds: float, sent
         await loop.create_connection(partial(_same, connection), host, port)
     await asyncio.gather(*(connection.done for connection in made))
     latencies = [value for connection in made for value in connection.latencies]
-    rate = len(latencies) / (seconds * (1 - WARM_UP_SHARE))
-    return {"rate": rate, "latencies_ms": latencies, "errors": sum(connection.errors for connection in made)}
+    rate = len(latencies) / (seconds * (1 - WARM_UP_SHARE)) if seconds else 0.0
+    span = max(c.last_at for c in made) - min(c.first_at for c in made if c.first_at is not None)
+    errors = sum(connection.errors for connection in made)
+    return {"rate": rate, "latencies_ms": latencies, "errors": errors, "span_ms": span * 1000}
 
 
 if __name__ == "__main__":
