@@ -150,7 +150,7 @@ class Instance:
             if self._ready and snapshot.session is not None:
                 # Its memory is being filled: nothing of the guest may run before that has ended.
                 await self._ready
-            await self._launch(snapshot.memory)
+            await self._launch(snapshot)
             if self._ready:
                 await self._ready
             self._send_restore()
@@ -252,7 +252,7 @@ class Instance:
         self._outputs.append(PipeReader(read_end, self._log))
         return write_end
 
-    async def _launch(self, snapshot: int | None = None) -> None:
+    async def _launch(self, snapshot: Saved | None = None) -> None:
         output = self._pipe()
         accelerator = [*self._session.descriptors, self._broker.alive] if self._session and self._broker else []
         try:

@@ -9,6 +9,7 @@ from kasoku.node.process import Sink, close_all
 from kasoku.node.runner import RunnerProtocol
 from kasoku.node.shells import Shells, spawn
 from kasoku.node.site import Site
+from kasoku.node.snapshots.saved import Saved
 from kasoku.node.vm import Vm, VmPlan
 from kasoku.registry.model import FunctionVersion
 
@@ -36,7 +37,7 @@ async def launch(
     output: int,
     console: Sink,
     accelerator: Sequence[int] = (),
-    snapshot: int | None = None,
+    snapshot: Saved | None = None,
     shells: Shells | None = None,
 ) -> tuple[Vm, RunnerProtocol]:
     """Boot the function's VM, or let it go on from a snapshot. `output` gets what it prints; all descriptors stay the
@@ -49,7 +50,7 @@ async def launch(
         for path in site.layer_files(function):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             layers.append((descriptor, os.fstat(descriptor).st_size))
-        for path, place in site.volume_files(function):
+        for path, place in snapshot.volumes if snapshot else site.volume_files(function):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             volumes.append((descriptor, os.fstat(descriptor).st_size, place))
         plan = VmPlan(
@@ -61,7 +62,7 @@ async def launch(
             env=list({**dict(GUEST_ENV), **dict(function.image_env), "LAMBDA_TASK_ROOT": TASK_ROOT}.items()),
             hostname=hostname,
             volumes=volumes,
-            snapshot=snapshot,
+            snapshot=snapshot.memory if snapshot else None,
             resettable=function.options.isolation == "invocation",
             accelerator=list(accelerator),
         )

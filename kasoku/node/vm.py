@@ -70,6 +70,8 @@ class VmPlan:
         bindings = {"layers": layers, "channels": channels, "regions": regions}
         if self.snapshot is not None:
             restore = {"type": "restore", "snapshot": len(descriptors), "resettable": self.resettable}
+            # Which layers are volumes, and where they are, the guest knows already.
+            bindings["layers"] = layers + [{"fd": volume["fd"], "size": volume["size"]} for volume in volumes]
             return {**restore, **bindings}, [*descriptors, self.snapshot]
         message = {
             "type": "boot",

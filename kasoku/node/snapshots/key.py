@@ -8,13 +8,11 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from kasoku.node.native import Native
+from kasoku.node.site import Site
 from kasoku.registry.model import FunctionVersion
 
 FORMAT = 2
 """Version of the files' format and of what the runner does around a snapshot."""
-TENANT = "local"
-"""A node serves one tenant so far; keys and encryption are per tenant all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +20,7 @@ class SnapshotKey:
     """All that must be equal. The rate of the TSC and the details of the processor are compared again by the VMM."""
 
     tenant: str
+    """Whose the function is: its file is encrypted for nobody else. Empty: the operator's."""
     function: str
     version: str
     """The function version: layers, handler and options, memory among them."""
@@ -38,6 +37,8 @@ class SnapshotKey:
     """SHA-256 of the broker, whose sessions a function with an accelerator may hold; empty without one."""
     host: str
     """Processor model and features, kernel release."""
+    volumes: tuple[str, ...] = ()
+    """Files of the volumes' layers, which are named by their contents: a volume's name may mean another later."""
     format: int = FORMAT
 
     @property
@@ -46,10 +47,11 @@ class SnapshotKey:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
-def key_of(function: FunctionVersion, native: Native) -> SnapshotKey:
+def key_of(function: FunctionVersion, site: Site) -> SnapshotKey:
     """The key of a function's snapshot on this host and installation. Raises PlatformError if a file is missing."""
+    native = site.native
     return SnapshotKey(
-        tenant=TENANT,
+        tenant=function.tenant,
         function=function.name,
         version=function.version,
         layers=function.layers,
@@ -61,6 +63,7 @@ def key_of(function: FunctionVersion, native: Native) -> SnapshotKey:
         runtime=_file(native.runtime_layer),
         broker=_file(native.broker) if function.options.accelerator else "",
         host=host(),
+        volumes=tuple(path.name for path, _ in site.volume_files(function)),
     )
 
 

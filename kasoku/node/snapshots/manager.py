@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from kasoku.leases.model import Device
 from kasoku.node.errors import PlatformError
@@ -62,6 +63,11 @@ class Snapshots:
             self.want(function)
             return None
         saved = found[0]
+        if saved.volumes != tuple(self._site.volume_files(function)):
+            self._drop(function.version)
+            self._warn(function, "its snapshot is made anew: a volume was replaced")
+            self.want(function)
+            return None
         if device and not saved.fits(device):
             # Another device of this node may be of its kind. If there is none any more, it serves nobody.
             if not any(saved.fits(other) for other in self.devices):
@@ -71,9 +77,7 @@ class Snapshots:
         return saved.duplicate()
 
     def want(self, function: FunctionVersion) -> None:
-        """Open the snapshot of a function, or make it. One with volumes has none: they may be replaced by name."""
-        if function.options.volumes:
-            return
+        """Open the snapshot of a function, or make it."""
         known = (self._open, self._without, self._wanted)
         if not any(function.version in versions for versions in known):
             self._wanted[function.version] = function
@@ -84,7 +88,7 @@ class Snapshots:
         """A snapshot could not be used: make another."""
         self._drop(function.version)
         with contextlib.suppress(PlatformError, OSError):
-            self._store.remove(key_of(function, self._site.native))
+            self._store.remove(key_of(function, self._site))
         failures = self._failures[function.version] = self._failures.get(function.version, 0) + 1
         if failures >= MAX_REBUILDS:
             self._refuse(function, f"{failures} snapshots of it could not be used, the last because {reason}")
@@ -98,7 +102,7 @@ class Snapshots:
         self._without.pop(function.version, None)
         self._drop(function.version)
         with contextlib.suppress(PlatformError, OSError):
-            self._store.remove(key_of(function, self._site.native))
+            self._store.remove(key_of(function, self._site))
 
     async def settled(self) -> None:
         """Wait until nothing is left to open or make."""
@@ -142,9 +146,11 @@ class Snapshots:
 
     async def _provide(self, function: FunctionVersion) -> bool:
         """Open or make a snapshot; False when that needs a device, and is the other worker's."""
-        key = await asyncio.to_thread(key_of, function, self._site.native)
+        volumes = tuple(self._site.volume_files(function))
+        key = await asyncio.to_thread(key_of, function, self._site)
         try:
             if saved := await asyncio.to_thread(self._store.open, key):
+                saved.volumes = volumes
                 self._admit(function.version, saved)
                 return True
         except SnapshotDamagedError as error:
@@ -156,23 +162,27 @@ class Snapshots:
                 raise NoSnapshotError(str(error)) from None
             self._device_line.put_nowait(function)
             return False
-        await self._take(key, saved, function)
-        return True
+        return await self._take(volumes, saved, function)
 
     async def _provide_with_device(self, function: FunctionVersion) -> bool:
         """Make a snapshot on a device that nobody else wants; again, when somebody did meanwhile."""
         assert self.lender
+        volumes = tuple(self._site.volume_files(function))
         try:
             async with self.lender(function) as lease:
                 saved = await build(function, self._site, self._log_of(function.name), lease)
         except Recalled:
             self._device_line.put_nowait(function)
             return False
-        await self._take(await asyncio.to_thread(key_of, function, self._site.native), saved, function)
-        return True
+        return await self._take(volumes, saved, function)
 
-    async def _take(self, key: SnapshotKey, saved: Saved, function: FunctionVersion) -> None:
-        """It serves instances while it is written to disk."""
+    async def _take(self, volumes: tuple[tuple[Path, str], ...], saved: Saved, function: FunctionVersion) -> bool:
+        """It serves instances while it is written to disk. False when `volumes` are not those that it has seen."""
+        key, saved.volumes = await asyncio.to_thread(key_of, function, self._site), volumes
+        if volumes != tuple(self._site.volume_files(function)):
+            saved.close()
+            self._line.put_nowait(function)
+            return False
         copy = saved.duplicate()
         try:
             self._admit(function.version, saved)
@@ -181,6 +191,7 @@ class Snapshots:
                 await asyncio.to_thread(self._store.remove, key)
         finally:
             copy.close()
+        return True
 
     def _keep(self, key: SnapshotKey, saved: Saved, function: FunctionVersion) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from kasoku.leases.model import Device
 
@@ -16,6 +17,8 @@ class Saved:
     """Its accelerator session, memory included, if its initialisation made one."""
     device: str = ""
     """Kind of device and driver that the session needs."""
+    volumes: tuple[tuple[Path, str], ...] = ()
+    """The files that the guest has mapped as volumes, and their places."""
 
     def fits(self, device: Device) -> bool:
         """Whether the device can be of the kind that the session needs. The broker compares the driver too."""
@@ -26,7 +29,8 @@ class Saved:
         """The same with descriptors of its own."""
         memory = os.dup(self.memory)
         try:
-            return Saved(memory, None if self.session is None else os.dup(self.session), self.device)
+            session = None if self.session is None else os.dup(self.session)
+            return Saved(memory, session, self.device, self.volumes)
         except OSError:
             os.close(memory)
             raise
