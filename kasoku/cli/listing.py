@@ -61,7 +61,8 @@ def ps(home: str | None, as_json: bool) -> None:
         "VMM": "vmm_pid",
         "BROKER": "broker_pid",
     }
-    columns |= {"ACCELERATOR": "accelerator", "MEMORY": "memory_mib", "CALLS": "invocations", "AGE": "age_s"}
+    columns |= {"ACCELERATOR": "accelerator", "MEMORY": "memory_mib", "OWN": "private_mib", "SHARED": "shared_mib"}
+    columns |= {"CALLS": "invocations", "AGE": "age_s"}
     _print(rows, columns, as_json)
 
 

@@ -1,5 +1,6 @@
 """Kasoku's own routes, `/v1/...`: JSON in, JSON out, errors as in `errors`."""
 
+import asyncio
 import base64
 import json
 import time
@@ -17,6 +18,7 @@ from kasoku.gateway.invoke import check_payload
 from kasoku.gateway.names import parse_name, tenant_of
 from kasoku.gateway.platform import Platform, new_request_id
 from kasoku.node.errors import FunctionFailed, PlatformError
+from kasoku.node.process import resident_mib
 from kasoku.node.runner import MAX_PAYLOAD
 from kasoku.registry.model import LATEST, FunctionVersion, Record, Resolved
 from kasoku.sdk.remote import DETAIL_HEADER
@@ -121,7 +123,10 @@ class _Api:
         return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
 
     async def instances(self, request: Request) -> Response:
-        return JSONResponse(describe_members(self._platform, tenant_of(request)))
+        described = describe_members(self._platform, tenant_of(request))
+        # The kernel walks all page tables of each for that: too long for the event loop.
+        await asyncio.to_thread(_add_memory, described)
+        return JSONResponse(described)
 
     async def devices(self, request: Request) -> Response:
         tenant = tenant_of(request)
@@ -240,6 +245,13 @@ def describe_members(platform: Platform, tenant: str) -> list[dict[str, Any]]:
     """The instances that a caller may see."""
     members = platform.controller.members()
     return [_describe_member(m, tenant) for m in members if reaches(tenant, m.pool.function.name)]
+
+
+def _add_memory(described: list[dict[str, Any]]) -> None:
+    """MiB that each VM has to itself, and that it has in common with others: snapshot and layers."""
+    for one in described:
+        own, shared = (resident_mib(one["vmm_pid"]) if one["vmm_pid"] else None) or (None, None)
+        one |= {"private_mib": own, "shared_mib": shared}
 
 
 def _describe_member(member: Member, tenant: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import signal
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Self
 
 Sink = Callable[[bytes], None]
@@ -69,6 +70,20 @@ def processor_time_s(pid: int) -> float | None:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
         return None
+
+
+def resident_mib(pid: int) -> tuple[float, float] | None:
+    """MiB of a process that are its own, and that are a file's and so everybody's; None where that cannot be seen.
+
+    Not what /proc calls private: pages of a snapshot's memory file count there as long as one process maps them.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended, or is not ours to look at
+        return None
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
+    own = kib.get("Anonymous", 0)
+    return round(own / 1024, 1), round((kib.get("Rss", own) - own) / 1024, 1)
 
 
 class PipeReader:
