@@ -203,4 +203,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--sequences", type=int, help="new random sequences of system calls to compare (default: 500, always the same)"
     )
     parser.addoption("--soak", type=float, default=60.0, help="seconds of the load that goes on")
+    parser.addoption("--instances", type=int, default=500, help="instances that are restored, called and ended")
     parser.addoption("--clones", type=int, default=20, help="clones of one snapshot whose random bytes are compared")

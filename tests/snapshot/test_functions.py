@@ -1,5 +1,7 @@
 """Functions that start from snapshots, over HTTP, in real virtual machines."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,7 @@ def test_a_damaged_snapshot_is_made_anew(damage: Callable[[Path], None], tmp_pat
 UNSNAPSHOTABLE = {
     "reads_secret": ("import os\nkey = os.environ['KEY']\ndef handler(e, c): return key", "reads KEY"),
     "fails": ("import nothing_like_it\ndef handler(e, c): return 1", "its initialisation fails"),
+    "hangs": ("import time\ntime.sleep(100)\ndef handler(e, c): return 1", "its initialisation took more than 2 s"),
     "exits": ("import os\nos._exit(3)", "it ended while it was initialised"),
 }
 
@@ -152,7 +155,7 @@ UNSNAPSHOTABLE = {
 @pytest.mark.parametrize("name", UNSNAPSHOTABLE)
 def test_what_cannot_be_saved_boots_and_says_why(name: str, server: Server) -> None:
     source, reason = UNSNAPSHOTABLE[name]
-    server.deploy(name, source, env={"KEY": "k"}, memory=64, idle_timeout=0)
+    server.deploy(name, source, env={"KEY": "k"}, memory=64, idle_timeout=0, init_timeout=2)
     eventually(lambda: "no snapshot, instances boot" in log(server, name), "a warning")
     assert reason in log(server, name)
     if name == "reads_secret":
@@ -240,6 +243,33 @@ def test_a_session_of_another_kind_of_device_is_not_used() -> None:
     assert saved.fits(Device("intel:0.1", "opencl", "cpu", "A processor"))
     assert not saved.fits(Device("intel:0", "opencl", "cpu", "Another processor"))
     assert not saved.fits(Device("pocl:0", "opencl", "cpu", "A processor"))
+
+
+def test_a_volume_that_is_replaced_is_not_the_snapshots(server: Server, tmp_path: Path) -> None:
+    source = 'loaded = open("/models/word").read()\ndef handler(e, c): return [loaded, open("/models/word").read()]\n'
+
+    def fill(word: str) -> None:
+        (tmp_path / word).mkdir()
+        (tmp_path / word / "word").write_text(word)
+        command = ["volume", "create", "model", str(tmp_path / word), "--home", str(server.home)]
+        subprocess.run([sys.executable, "-m", "kasoku.cli", *command], check=True, capture_output=True)
+
+    fill("first")
+    deploy(server, "reader", source, memory=64, volumes={"/models": "model"})
+    answer = server.call("reader")
+    assert was_restored(answer) and answer.result == ["first"] * 2
+    fill("second")
+    for _ in range(2):
+        assert server.call("reader").result == ["second"] * 2
+        eventually(lambda: was_restored(server.call("reader")), "a snapshot with the new volume")
+    assert "a volume was replaced" in log(server, "reader")
+
+
+def test_what_an_instance_shares_is_told(server: Server) -> None:
+    server.deploy("kept", "def handler(event, context):\n    return 2\n", memory=64, idle_timeout=60)
+    assert server.call("kept").result == 2
+    (one,) = [one for one in server.instances() if one["function"] == "kept"]
+    assert 0 < one["private_mib"] < 64 and one["shared_mib"] > 1, one
 
 
 def test_a_removed_function_leaves_no_snapshot(server: Server) -> None:

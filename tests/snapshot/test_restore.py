@@ -33,6 +33,25 @@ def test_prints_what_the_uninterrupted_run_prints(name: str, vcpus: int, layers:
     os.close(file)
 
 
+@pytest.mark.parametrize("vcpus", [1, 2])
+def test_thirty_programs_say_what_they_say_uninterrupted(vcpus: int, layers: list[Path], python: str) -> None:
+    guest = Guest(layers, [python, "/programs/thirty.py", "/dev/kasoku/invoke"], memory_mib=768, vcpus=vcpus)
+
+    uninterrupted = Machine(guest)
+    uninterrupted.wait_for("half")
+    uninterrupted.channel.send(b"x")
+    expected = uninterrupted.finish()
+    first = Machine(guest)
+    first.wait_for("half")
+    file = first.snapshot()
+    before = first.finish()
+    again = Machine(guest, file)
+    os.close(file)
+    again.channel.send(b"x")
+    assert before + again.finish() == expected
+    assert expected.count(": ") >= 30 and "Traceback" not in expected, expected
+
+
 @pytest.fixture(scope="module")
 def saved(layers: list[Path]) -> Iterator[tuple[Guest, int]]:
     """A guest that sleeps, and its snapshot."""

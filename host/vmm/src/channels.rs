@@ -216,6 +216,23 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_is_replaced_by_another_and_nothing_else_is() {
+        let memory = memory();
+        let slice = memory.slice(Gpa(0x1_0000), 16).unwrap();
+        let (ours, _old) = UnixStream::pair().unwrap();
+        let (with, mut new) = UnixStream::pair().unwrap();
+        let (read, _write) = pipe().unwrap();
+        let channels = Channels::new([(0, read), (3, ours.into())]).unwrap();
+        let with = OwnedFd::from(with);
+        for wrong in [0, 1, 99] {
+            assert!(channels.replace(wrong, &with).is_err());
+        }
+        channels.replace(3, &with).unwrap();
+        std::io::Write::write_all(&mut new, b"new").unwrap();
+        assert_eq!(channels.get(3).unwrap().read(slice), Ok(3));
+    }
+
+    #[test]
     fn only_files_seek() {
         let (read, _write) = pipe().unwrap();
         assert_eq!(Channel::new(read).unwrap().seek(0, 0), Err(Errno::SPIPE));

@@ -228,3 +228,43 @@ pub fn tame_the_allocator() {
     // SAFETY: as above.
     unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kasoku_abi::layout::{LARGE_PAGE, PAGE};
+    use std::fs::File;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn written_pages_are_found_and_put_back_either_way() {
+        let file = File::from(rustix::fs::memfd_create("snapshot", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+        file.write_all_at(&vec![7; 2 * LARGE_PAGE as usize], 0).unwrap();
+        let map = || Mapping::copy_on_write(file.as_fd(), 0, 2 * LARGE_PAGE).unwrap();
+        let (changed, original) = (map(), map());
+        // SAFETY: the offsets that the test uses lie inside the mapping, which is readable and writable.
+        let at = |mapping: &Mapping, offset: u64| unsafe { mapping.base().as_ptr().add(offset as usize) };
+        let read = |offset| {
+            // SAFETY: as above.
+            unsafe { at(&changed, offset).read_volatile() }
+        };
+        assert_eq!(read(5 * PAGE), 7, "reading makes no page its own");
+        for offset in [3 * PAGE, 4 * PAGE + 9, LARGE_PAGE + PAGE] {
+            // SAFETY: as above.
+            unsafe { at(&changed, offset).write_volatile(1) };
+        }
+        let pages = PrivatePages::open().unwrap();
+        let mut runs = Vec::new();
+        let known = pages.each(&changed, |offset, len| {
+            runs.push((offset, len));
+            Ok::<_, ()>(())
+        });
+        if known == Ok(true) {
+            assert_eq!(runs, [(3 * PAGE, 2 * PAGE), (LARGE_PAGE + PAGE, PAGE)]);
+        }
+        changed.copy_from(&original, 3 * PAGE, 2 * PAGE);
+        changed.forget_changes(LARGE_PAGE + PAGE, PAGE).unwrap();
+        assert_eq!([3 * PAGE, 4 * PAGE + 9, LARGE_PAGE + PAGE].map(read), [7; 3]);
+    }
+}
