@@ -5,12 +5,13 @@
     call/NAME         microseconds of one API call; `p50` and `p99` are what the guest adds to the native call
 
 The same pyopencl program runs natively and in a guest, both for the whole measurement, and is asked in turn. Kernel
-lengths are found by running the native side. NAME is implementation-workload-length, or implementation-call. One
-implementation takes less than 90 seconds: `--runtime NAME --add` measures one at a time.
+lengths are found by running the native side. NAME is implementation-workload-length, or implementation-call.
+`--runtime NAME --only PART --add` measures one part after the other, into one file.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from typing import Any
@@ -33,22 +34,35 @@ LENGTHS = (
 LONG = 10e-3
 #: Size for kernels shorter and not shorter than a millisecond: of the array, or of the side of a square one.
 SIZES = {"vadd": (2048, 262_144), "matmul": (16, 128), "stencil": (48, 512), "reduction": (2048, 262_144)}
+CALLS = "calls"
+PARTS = (*SIZES, CALLS)
 CALLS_PER_SAMPLE = 50
 REPEAT_MAX = 1 << 30
 
 
 def main() -> int:
     """Measures and reports."""
-    chosen = arguments(__doc__, rounds=300, more=options)
+    chosen = arguments(__doc__, rounds=300, more=_options)
+    parts: set[str] = set(chosen.only or PARTS)
     report = Report("opencl_overhead")
     for implementation, sides in side_by_side("programs/opencl_kernels.py", chosen):
-        _workloads(report, implementation, sides, chosen.rounds)
-        _calls(report, implementation, sides, min(chosen.rounds, 60))
+        _workloads(report, implementation, sides, chosen.rounds, parts)
+        if CALLS in parts:
+            _calls(report, implementation, sides, min(chosen.rounds, 60))
     return report.finish(chosen.json, add=chosen.add)
 
 
-def _workloads(report: Report, implementation: Implementation, sides: dict[str, Conversation], rounds: int) -> None:
+def _options(parser: argparse.ArgumentParser) -> None:
+    options(parser)
+    parser.add_argument("--only", action="append", choices=PARTS, help="what to measure, may be repeated [all]")
+
+
+def _workloads(
+    report: Report, implementation: Implementation, sides: dict[str, Conversation], rounds: int, parts: set[str]
+) -> None:
     for workload, (small, large) in SIZES.items():
+        if workload not in parts:
+            continue
         repeat, before = 1, small
         for seconds, label, most in LENGTHS:
             size = large if seconds >= 1e-3 else small
