@@ -7,19 +7,44 @@ use alloc::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use core::arch::asm;
 use core::arch::x86_64::__cpuid_count;
 
-static SIZE: Once<usize> = Once::new();
+/// What is saved of a thread: x87, SSE, AVX, the three parts of AVX-512. Where KVM is backed by software, the processor has
+/// enabled what its host uses besides: protection keys, which are the host's and must stay as they are (with the wrong
+/// ones this code cannot write its own data), and AMX, which a host grants to a process that asks for it. `cpuid` may not
+/// count either of them, so an area of the size that it tells for everything would be too small for everything.
+const KEPT: u64 = 0xe7;
 
-/// Bytes of the state in XSAVE's standard format, for the features that are enabled. (`cpuid` is slow here: asked once.)
-pub fn size() -> usize {
-    *SIZE.call_once(|| __cpuid_count(0xd, 0).ebx as usize)
+static ENABLED: Once<(u64, usize)> = Once::new();
+
+/// The features that are saved, as in XCR0, and the bytes that they take in XSAVE's standard format. (`cpuid` is slow here:
+/// asked once.)
+fn enabled() -> (u64, usize) {
+    *ENABLED.call_once(|| {
+        let (low, high): (u32, u32);
+        // SAFETY: OSXSAVE is set (layout::CR4).
+        unsafe {
+            asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+        };
+        let features = (u64::from(high) << 32 | u64::from(low)) & KEPT;
+        // The first two lie in the legacy area.
+        let end = |part: u32| {
+            let found = __cpuid_count(0xd, part);
+            found.eax as usize + found.ebx as usize
+        };
+        let size = (2..u64::BITS).filter(|part| features >> part & 1 != 0).map(end).fold(LEGACY + HEADER, usize::max);
+        (features, size)
+    })
 }
 
-/// Features that are enabled (XCR0).
+/// The parts of XSAVE's area that always exist.
+const LEGACY: usize = 512;
+const HEADER: usize = 64;
+
+pub fn size() -> usize {
+    enabled().1
+}
+
 pub fn features() -> u64 {
-    let (low, high): (u32, u32);
-    // SAFETY: OSXSAVE is set (layout::CR4).
-    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags)) };
-    u64::from(high) << 32 | u64::from(low)
+    enabled().0
 }
 
 /// Saved state, 64-byte aligned.
@@ -56,13 +81,13 @@ impl State {
     /// Saves the processor's state.
     pub fn save(&self) {
         // SAFETY: the area is large enough and aligned; only the thread that owns it is saved to it.
-        unsafe { asm!("xsave64 [{}]", in(reg) self.bytes, in("eax") !0u32, in("edx") !0u32, options(nostack)) };
+        unsafe { asm!("xsave64 [{}]", in(reg) self.bytes, in("eax") KEPT as u32, in("edx") 0, options(nostack)) };
     }
 
     /// Loads it into the processor.
     pub fn load(&self) {
         // SAFETY: the area holds what `save`, `new` or `set_bytes` (which cleans its header) put there.
-        unsafe { asm!("xrstor64 [{}]", in(reg) self.bytes, in("eax") !0u32, in("edx") !0u32, options(nostack)) };
+        unsafe { asm!("xrstor64 [{}]", in(reg) self.bytes, in("eax") KEPT as u32, in("edx") 0, options(nostack)) };
     }
 
     /// The saved bytes.
@@ -104,5 +129,31 @@ impl Drop for State {
     fn drop(&mut self) {
         // SAFETY: allocated with the same layout.
         unsafe { dealloc(self.bytes, Self::layout()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_belongs_to_a_thread_is_saved() {
+        assert_eq!(features() & !KEPT, 0);
+        assert_eq!(features() & 3, 3, "x87 and SSE");
+        let state = State::new();
+        state.save();
+        let saved = u64::from_le_bytes(state.bytes()[512..520].try_into().unwrap());
+        assert_eq!(saved & !KEPT, 0);
+    }
+
+    #[test]
+    fn the_area_holds_every_part() {
+        assert!(size() >= LEGACY + HEADER);
+        if features() & 4 != 0 {
+            assert!(size() >= LEGACY + HEADER + 256, "the upper halves of AVX");
+        }
+        if features() & 0xe0 == 0xe0 {
+            assert!(size() >= LEGACY + HEADER + 256 + 64 + 512 + 1024, "AVX-512");
+        }
     }
 }
