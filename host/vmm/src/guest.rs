@@ -52,6 +52,7 @@ pub struct Guest {
     pub origin: Option<Origin>,
     started: AtomicBool,
     stop: AtomicBool,
+    tells_where: AtomicBool,
 }
 
 impl CpuHandle {
@@ -129,6 +130,7 @@ impl Guest {
             origin: None,
             started: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            tells_where: AtomicBool::new(false),
         }
     }
 
@@ -149,6 +151,16 @@ impl Guest {
             self.page(0).add_signals(bit);
             self.notify(0, PENDING_SIGNALS);
         }
+    }
+
+    /// As [`Self::stop`], and every processor that runs says on the console where it was.
+    pub fn stop_and_tell(&self) {
+        self.tells_where.store(true, SeqCst);
+        self.stop();
+    }
+
+    pub fn tells_where(&self) -> bool {
+        self.tells_where.load(SeqCst)
     }
 
     /// Makes every processor's loop return.

@@ -398,6 +398,10 @@ fn run_guest(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Option<Outcome> 
         guest.ticker.unpark();
         let exit = cpu.run();
         handle.set_running(false);
+        if guest.is_stopping() && guest.tells_where() {
+            let place = cpu.registers().map(|registers| fault_report(&guest.memory, &registers));
+            guest.watcher.console(&format!("vcpu{index}: {}\n", place.unwrap_or_else(|error| error.to_string())));
+        }
         match exit {
             Exit::Hypercall { number } => {
                 if let Some(outcome) = hypercall::dispatch(guest, index, cpu, number) {

@@ -4,6 +4,9 @@ use crate::page_tables::{USER, WRITABLE, translate};
 use crate::tender::Registers;
 use std::fmt::Write;
 
+/// As much of a stack as tells which function called.
+const STACK_WORDS: u64 = 48;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The first program ended; status as `wait` encodes it.
@@ -45,7 +48,17 @@ pub fn fault_report(memory: &GuestMemory, registers: &Registers) -> String {
     if let Some(code) = bytes_at(memory, registers.cr3, registers.rip) {
         let _ = write!(report, "\ncode at rip:{code}");
     }
+    // A word at a time: the stack may end anywhere.
+    let words = (0..STACK_WORDS).map_while(|word| word_at(memory, registers.cr3, registers.rsp.checked_add(8 * word)?));
+    for (number, word) in words.enumerate() {
+        let _ = write!(report, "{}{word:#x}", if number % 8 == 0 { "\nstack: " } else { " " });
+    }
     report
+}
+
+fn word_at(memory: &GuestMemory, root: u64, va: u64) -> Option<u64> {
+    let (gpa, _) = translate(memory, root, va).ok()??;
+    memory.read(kasoku_abi::Gpa(gpa)).ok()
 }
 
 fn bytes_at(memory: &GuestMemory, root: u64, va: u64) -> Option<String> {

@@ -24,7 +24,7 @@ Without --image the program sees this machine's system directories, read-only; w
   --volume NAME:GUEST      show a volume in the guest, read-only (see `kasoku volume ls`)
   -w, --workdir DIR        working directory in the guest
   --timeout SECONDS        kill the guest after this time, exit code 124
-  --strace                 print every system call on standard error
+  --strace                 print every system call on standard error, and after --timeout where the guest was
   --stats                  print what the library OS did, and how long that took, on standard error, as JSON
   --timings                print where the time went on standard error, as JSON
   --home DIR               Kasoku's state directory (default $KASOKU_HOME or ~/.local/share/kasoku)

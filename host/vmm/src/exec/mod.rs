@@ -139,6 +139,9 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
     let code = match outcome {
         None => {
             eprintln!("kasoku exec: killed after --timeout");
+            if options.strace {
+                tell_where(machine.guest(), &events, options.vcpus);
+            }
             EXIT_TIMEOUT
         }
         Some(outcome) => exit_code(&outcome),
@@ -148,6 +151,19 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
     std::mem::forget(machine);
     drop(companions);
     Ok(code)
+}
+
+/// Where the processors of a guest that does not end are. One that is deep in the host's kernel is not waited for.
+fn tell_where(guest: &Guest, events: &Events, cpus: usize) {
+    guest.stop_and_tell();
+    let (patience, mut ended) = (Instant::now() + Duration::from_millis(500), 0);
+    while ended < cpus && Instant::now() < patience {
+        let _ = poll(
+            &mut [PollFd::from_borrowed_fd(events.fd(), PollFlags::IN)],
+            Some(&Timespec { tv_sec: 0, tv_nsec: 10_000_000 }),
+        );
+        ended += events.take().iter().filter(|event| matches!(event, Event::Ended(_))).count();
+    }
 }
 
 fn exit_code(outcome: &Outcome) -> i32 {
