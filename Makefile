@@ -1,5 +1,5 @@
 # One command each. All of them may be repeated; what is up to date is not done again.
-.PHONY: help setup native test test-svm check rust-check python-check rust-test python-test conformance conformance-opencl soak demo bench clean
+.PHONY: help setup native test test-svm check rust-check python-check rust-test python-test conformance conformance-opencl soak demo bench bundle clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
@@ -22,6 +22,7 @@ help:
 	@echo 'make conformance-opencl SUITE=PATH   an OpenCL test suite, on this machine and in a guest'
 	@echo 'make soak    a load of half an hour, after which memory and descriptors are what they were'
 	@echo 'make bench   all benchmarks, into benchmarks/results/'
+	@echo 'make bundle  binaries, tests and benchmarks in one file, for a machine with a GPU and without a network'
 	@echo 'make clean   removes what was built'
 
 # The environment follows pyproject.toml; the native part follows cargo's own idea of what is out of date.
@@ -82,6 +83,11 @@ demo: setup
 
 bench: setup
 	$(BIN)/python benchmarks/all.py
+
+# Runs elsewhere by `python3 kasoku-bundle/run.py`; BUNDLE_PYTHON is the Python of that machine.
+BUNDLE_PYTHON ?= 3.12
+bundle: setup
+	$(BIN)/python -m tools.bundle --python $(BUNDLE_PYTHON)
 
 clean:
 	rm -rf target build dist kasoku/_native $(VENV)

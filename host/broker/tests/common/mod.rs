@@ -40,12 +40,13 @@ pub fn processor_devices() -> Vec<String> {
     listed().into_iter().filter(|(_, kind)| kind == "cpu").map(|(id, _)| id).collect()
 }
 
+/// The broker under test: cargo's, or where these tests run without cargo the one that `KASOKU_TEST_BROKER` names.
+pub fn broker() -> PathBuf {
+    std::env::var_os("KASOKU_TEST_BROKER").map_or_else(|| env!("CARGO_BIN_EXE_kasoku-broker").into(), PathBuf::from)
+}
+
 fn listed() -> Vec<(String, String)> {
-    let output = Command::new(env!("CARGO_BIN_EXE_kasoku-broker"))
-        .arg("list")
-        .args(runtime_arguments())
-        .output()
-        .expect("the broker runs");
+    let output = Command::new(broker()).arg("list").args(runtime_arguments()).output().expect("the broker runs");
     assert!(output.status.success());
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a JSON list");
     let field = |device: &serde_json::Value, name: &str| device[name].as_str().expect("a text").to_owned();
@@ -143,7 +144,7 @@ impl Guest {
         let log = std::fs::File::create(&output).expect("a log");
         let mut kept = vec![file.as_raw_fd(), doorbell.as_raw_fd(), wake.as_raw_fd(), theirs.as_raw_fd()];
         kept.extend(session.map(AsRawFd::as_raw_fd));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kasoku-broker"));
+        let mut command = Command::new(broker());
         command.args(["serve", "--device", device]).args(more).args(runtime_arguments());
         let names = ["--memory-fd", "--doorbell-fd", "--wake-fd", "--control-fd", "--session-fd"];
         for (name, number) in names.iter().zip(&kept) {
