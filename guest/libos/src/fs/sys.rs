@@ -5,6 +5,7 @@ use super::mount::FsType;
 use super::proc::{Text, cpus, directory, file, generated, machine};
 use super::setup::mount_node;
 use crate::errno::Result;
+use crate::ipc::socket::inet::interface;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,6 +22,12 @@ const FILES: &[(&str, Text)] = &[
     ("devices/system/node/possible", || b"0\n".to_vec()),
     ("devices/system/node/node0/cpulist", cpus),
     ("devices/system/node/node0/cpumap", all_cpus_mask),
+    ("class/net/lo/address", || b"00:00:00:00:00:00\n".to_vec()),
+    ("class/net/lo/flags", || format!("{:#x}\n", interface::FLAGS & !interface::FOUND_OUT).into_bytes()),
+    ("class/net/lo/ifindex", || format!("{}\n", interface::INDEX).into_bytes()),
+    ("class/net/lo/mtu", || format!("{}\n", interface::MTU).into_bytes()),
+    ("class/net/lo/operstate", || b"unknown\n".to_vec()),
+    ("class/net/lo/type", || format!("{}\n", interface::HARDWARE).into_bytes()),
     ("kernel/mm/transparent_hugepage/enabled", || b"[always] madvise never\n".to_vec()),
     ("kernel/mm/transparent_hugepage/defrag", || b"always defer defer+madvise [madvise] never\n".to_vec()),
     ("kernel/mm/transparent_hugepage/hpage_pmd_size", || b"2097152\n".to_vec()),
@@ -68,7 +75,7 @@ pub fn mount(root: &Arc<Entry>) -> Result<()> {
             generated(&sys, &format!("devices/system/cpu/cpu{cpu}/{path}"), 0o444, Arc::new(text))?;
         }
     }
-    for path in ["class", "block", "bus", "fs"] {
+    for path in ["class/block", "class/power_supply", "block", "bus", "fs"] {
         directory(&sys, path)?;
     }
     Ok(())

@@ -107,6 +107,7 @@ fn new_process(request: &CloneRequest, parent: &Thread, pid: u32) -> Result<Arc<
         image: mother.image.lock().clone(),
         exit_signal: request.exit_signal,
     });
+    process.oom_score_adj.store(mother.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
     process.timers.limit_cpu(process.limits.lock().cpu_ns().0);
     if has(request, CLONE_CLEAR_SIGHAND_LOW) {
         process.actions.lock().reset_handlers();

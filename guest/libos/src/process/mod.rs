@@ -22,7 +22,7 @@ use crate::sync::Mutex;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 pub use credentials::Credentials;
 use kasoku_abi::layout::PAGE;
 pub use limits::Limits;
@@ -73,6 +73,7 @@ pub struct Process {
     pub dumpable: AtomicBool,
     /// Signal for it when its parent ends (PR_SET_PDEATHSIG); 0 = none.
     pub death_signal: AtomicU32,
+    pub oom_score_adj: AtomicI32,
     /// Orphans below it become its children (PR_SET_CHILD_SUBREAPER).
     pub adopts: AtomicBool,
     pub started_ns: u64,
@@ -164,6 +165,7 @@ impl Process {
             exit_signal: start.exit_signal,
             dumpable: AtomicBool::new(true),
             death_signal: AtomicU32::new(0),
+            oom_score_adj: AtomicI32::new(0),
             adopts: AtomicBool::new(false),
             started_ns: crate::time::monotonic_ns(),
             ran_ns: AtomicU64::new(0),

@@ -156,6 +156,14 @@ impl proc::Process for Process {
         self.limits.lock().0.to_vec()
     }
 
+    fn oom_score_adj(&self) -> i32 {
+        self.oom_score_adj.load(Ordering::Relaxed)
+    }
+
+    fn set_oom_score_adj(&self, value: i32) {
+        self.oom_score_adj.store(value, Ordering::Relaxed);
+    }
+
     fn set_name(&self, thread: u32, name: &[u8]) {
         let Some(thread) = self.threads.lock().get(&thread).cloned() else { return };
         let mut bytes = [0; 16];

@@ -103,6 +103,8 @@ static THREADS: &[Entry] = calls! {
     273 set_robust_list ("pointer len") Full "" => thread::set_robust_list;
     274 get_robust_list ("int pointer pointer") Full "" => thread::get_robust_list;
     309 getcpu ("pointer pointer") Full "" => thread::getcpu;
+    314 sched_setattr ("int pointer int") Partial "only SCHED_OTHER" => thread::sched_setattr;
+    315 sched_getattr ("int pointer len int") Full "" => thread::sched_getattr;
 };
 
 static PROCESSES: &[Entry] = calls! {

@@ -219,6 +219,40 @@ pub fn sched_setparam(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     if priority == 0 { Ok(0) } else { Err(Errno::EINVAL) }
 }
 
+/// `struct sched_attr` in its first version: size, policy, flags, nice, priority, and three numbers of the deadline policy.
+const SCHED_ATTR_LEN: u32 = 48;
+
+pub fn sched_getattr(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    let [tid, at, size, flags, ..] = *args;
+    if at == 0 || !(u64::from(SCHED_ATTR_LEN)..=4096).contains(&size) || flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let nice = named_thread(ctx, tid)?.nice.load(Ordering::Relaxed);
+    let words = [u64::from(SCHED_NORMAL) << 32 | u64::from(SCHED_ATTR_LEN), 0, u64::from(nice as u32), 0, 0, 0];
+    user::write(at, &words).map(|()| 0)
+}
+
+/// Only the normal policy, with its nice value.
+pub fn sched_setattr(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    let [tid, at, flags, ..] = *args;
+    if at == 0 || flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let [size_and_policy, _, nice_and_priority]: [u64; 3] = user::read(at)?;
+    if (size_and_policy as u32) < SCHED_ATTR_LEN {
+        return Err(Errno::E2BIG);
+    }
+    known_thread(ctx, tid)?;
+    match ((size_and_policy >> 32) as u32, (nice_and_priority >> 32) as u32) {
+        (SCHED_NORMAL | SCHED_BATCH, 0) => {
+            super::priority::setpriority(ctx, &[u64::from(PRIO_PROCESS), tid, nice_and_priority & 0xffff_ffff, 0, 0, 0])
+        }
+        (SCHED_IDLE, 0) => Ok(0),
+        (SCHED_FIFO | SCHED_RR, 1..=99) => Err(Errno::EPERM),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 pub fn sched_priority_max(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     priority(args[0], 99)
 }

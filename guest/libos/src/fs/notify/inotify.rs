@@ -16,8 +16,8 @@ use linux_raw_sys::general::{
 use linux_raw_sys::ioctl::FIONREAD;
 
 /// Events that may wait (fs.inotify.max_queued_events), and watches of an instance (max_user_watches).
-const QUEUE_MAX: usize = 16384;
-const WATCHES_MAX: usize = 65536;
+pub const QUEUE_MAX: usize = 16384;
+pub const WATCHES_MAX: usize = 65536;
 /// Bytes of `struct inotify_event` before the name, and what names are padded to.
 const HEADER: usize = 16;
 

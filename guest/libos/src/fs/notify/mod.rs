@@ -2,7 +2,7 @@
 //!
 //! A watch hangs on a node; the operations of the tree report here what they did. As long as nobody watches anything that
 //! costs one load.
-mod inotify;
+pub mod inotify;
 
 pub use inotify::{Inotify, InotifyFile};
 

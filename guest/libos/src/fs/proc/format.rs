@@ -172,6 +172,26 @@ pub(super) fn smaps(view: &View) -> Vec<u8> {
     view.process.areas().iter().flat_map(one).collect()
 }
 
+/// As `smaps`, of all areas together; what is resident counts as the program's own.
+pub(super) fn smaps_rollup(view: &View) -> Vec<u8> {
+    let (areas, resident) = (view.process.areas(), view.process.facts(view.thread).resident_bytes / 1024);
+    let (start, end) = (areas.first().map_or(0, |area| area.start), areas.last().map_or(0, |area| area.end));
+    let mut text = String::new();
+    put!(text, "{start:08x}-{end:08x} ---p 00000000 00:00 0                          [rollup]");
+    for (field, size) in [("Rss", resident), ("Pss", resident), ("Shared_Clean", 0), ("Shared_Dirty", 0)] {
+        put!(text, "{:<16}{size:8} kB", format!("{field}:"));
+    }
+    for (field, size) in [("Private_Clean", 0), ("Private_Dirty", resident), ("Referenced", resident), ("Swap", 0)] {
+        put!(text, "{:<16}{size:8} kB", format!("{field}:"));
+    }
+    text.into_bytes()
+}
+
+/// Nanoseconds that it ran and waited to run, and how often: only the first is counted.
+pub(super) fn schedstat(view: &View) -> Vec<u8> {
+    format!("{} 0 0\n", view.process.facts(view.thread).ran_ns).into_bytes()
+}
+
 pub(super) fn io(_view: &View) -> Vec<u8> {
     const NAMES: [&str; 7] = ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"];
     NAMES.iter().map(|name| format!("{name}: 0\n")).collect::<String>().into_bytes()

@@ -4,6 +4,7 @@
 //! knows formats only.
 mod descriptors;
 mod format;
+mod namespaces;
 mod net;
 mod process;
 mod system;
@@ -110,6 +111,9 @@ pub trait Process: Send + Sync {
     /// Soft and hard limits by RLIMIT_* number.
     fn limits(&self) -> Vec<(u64, u64)>;
     fn set_name(&self, thread: u32, name: &[u8]);
+    /// How willingly it is ended when memory is out, -1000 to 1000: kept and told.
+    fn oom_score_adj(&self) -> i32;
+    fn set_oom_score_adj(&self, value: i32);
 }
 
 static PROCESSES: Once<&'static dyn Processes> = Once::new();

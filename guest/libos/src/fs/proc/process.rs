@@ -1,5 +1,6 @@
 //! `/proc/PID`, `/proc/PID/task/TID`, `/proc/self`, `/proc/thread-self`.
 use super::descriptors::Descriptors;
+use super::namespaces::Namespaces;
 use super::net::Net;
 use super::tree::pseudo_node;
 use super::{Process, format, processes};
@@ -125,6 +126,8 @@ enum What {
     Descriptors { info: bool },
     Threads,
     Net,
+    Namespaces,
+    OomScoreAdj,
 }
 
 /// Name, mode, contents.
@@ -133,6 +136,7 @@ const FILES: &[(&str, u32, What)] = &[
     ("cgroup", 0o444, What::Text(|_| b"0::/\n".to_vec())),
     ("cmdline", 0o444, What::Text(|view| format::with_nuls(&view.process.args()))),
     ("comm", 0o644, What::Name),
+    ("cpuset", 0o444, What::Text(|_| b"/\n".to_vec())),
     ("cwd", 0o777, What::Link(|view| Jumper::Entry(view.process.fs().cwd))),
     ("environ", 0o400, What::Text(|view| format::with_nuls(&view.process.env()))),
     ("exe", 0o777, What::Link(|view| Jumper::Path(view.process.exe(), view.process.fs().root))),
@@ -146,12 +150,17 @@ const FILES: &[(&str, u32, What)] = &[
     ("mountinfo", 0o444, What::Text(|_| format::mountinfo())),
     ("mounts", 0o444, What::Text(|_| format::mounts())),
     ("net", 0o555, What::Net),
+    ("ns", 0o511, What::Namespaces),
     ("oom_score", 0o444, What::Text(|_| b"0\n".to_vec())),
-    ("oom_score_adj", 0o644, What::Text(|_| b"0\n".to_vec())),
+    ("oom_score_adj", 0o644, What::OomScoreAdj),
     ("personality", 0o400, What::Text(|_| b"00000000\n".to_vec())),
+    ("projid_map", 0o644, What::Text(|_| b"         0          0 4294967295\n".to_vec())),
     ("root", 0o777, What::Link(|view| Jumper::Entry(view.process.fs().root))),
+    ("schedstat", 0o444, What::Text(format::schedstat)),
     ("sessionid", 0o444, What::Text(|_| b"4294967295".to_vec())),
+    ("setgroups", 0o644, What::Text(|_| b"allow\n".to_vec())),
     ("smaps", 0o444, What::Text(format::smaps)),
+    ("smaps_rollup", 0o444, What::Text(format::smaps_rollup)),
     ("stat", 0o444, What::Text(format::stat)),
     ("statm", 0o444, What::Text(format::statm)),
     ("status", 0o444, What::Text(format::status)),
@@ -163,9 +172,9 @@ const FILES: &[(&str, u32, What)] = &[
 impl What {
     fn kind(self) -> Kind {
         match self {
-            What::Text(_) | What::Name => Kind::Regular,
+            What::Text(_) | What::Name | What::OomScoreAdj => Kind::Regular,
             What::Link(_) => Kind::Symlink,
-            What::Descriptors { .. } | What::Threads | What::Net => Kind::Directory,
+            What::Descriptors { .. } | What::Threads | What::Net | What::Namespaces => Kind::Directory,
         }
     }
 
@@ -174,12 +183,14 @@ impl What {
         let content = match self {
             What::Text(text) => return pseudo_node(mount, mode, Arc::new(ProcessText { view, text }), inode),
             What::Name => return pseudo_node(mount, mode, Arc::new(Name(view)), inode),
+            What::OomScoreAdj => return pseudo_node(mount, mode, Arc::new(OomScoreAdj(view)), inode),
             What::Link(jumper) => Content::Magic(Arc::new(ProcessLink { view, jumper })),
             What::Descriptors { info } => {
                 Content::Directory(Directory::generated(Arc::new(Descriptors { view, info })))
             }
             What::Threads => Content::Directory(Directory::generated(Arc::new(Threads(view)))),
             What::Net => Content::Directory(Directory::generated(Arc::new(Net(view)))),
+            What::Namespaces => Content::Directory(Directory::generated(Arc::new(Namespaces(view)))),
         };
         Node::system(mount, content, self.kind(), mode, inode)
     }
@@ -234,6 +245,23 @@ impl Pseudo for Name {
 
     fn write(&self, bytes: &[u8]) -> Result<()> {
         self.0.process.set_name(self.0.thread, bytes.strip_suffix(b"\n").unwrap_or(bytes));
+        Ok(())
+    }
+}
+
+/// `oom_score_adj`.
+struct OomScoreAdj(View);
+
+impl Pseudo for OomScoreAdj {
+    fn read(&self) -> Result<Vec<u8>> {
+        Ok(format!("{}\n", self.0.process.oom_score_adj()).into_bytes())
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        const RANGE: core::ops::RangeInclusive<i32> = -1000..=1000;
+        let text = core::str::from_utf8(bytes.trim_ascii()).map_err(|_| Errno::EINVAL)?;
+        let value = text.parse().ok().filter(|value| RANGE.contains(value)).ok_or(Errno::EINVAL)?;
+        self.0.process.set_oom_score_adj(value);
         Ok(())
     }
 }

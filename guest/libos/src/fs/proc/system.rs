@@ -4,6 +4,7 @@ use super::{Text, directory, file, machine, processes, writable_file};
 use crate::errno::{Errno, Result};
 use crate::fs::entry::Entry;
 use crate::fs::node::{Content, Node, fresh_inode};
+use crate::fs::notify::inotify;
 use crate::fs::setup::add;
 use crate::fs::stat::Kind;
 use crate::fs::{cache, pages};
@@ -43,9 +44,10 @@ const FILES: &[(&str, Text)] = &[
     }),
     ("devices", || b"Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n".to_vec()),
     ("diskstats", Vec::new),
+    ("modules", Vec::new),
     ("partitions", || b"major minor  #blocks  name\n\n".to_vec()),
     ("swaps", || b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".to_vec()),
-    ("vmstat", || format!("nr_free_pages {}\n", memory().free_frames()).into_bytes()),
+    ("vmstat", || format!("nr_free_pages {}\npswpin 0\npswpout 0\n", memory().free_frames()).into_bytes()),
     ("sys/kernel/osrelease", || line(machine().release)),
     ("sys/kernel/version", || line(machine().version)),
     ("sys/kernel/ostype", || line("Linux")),
@@ -73,6 +75,9 @@ const FILES: &[(&str, Text)] = &[
     ("sys/vm/mmap_min_addr", || line("65536")),
     ("sys/vm/swappiness", || line("60")),
     ("sys/fs/file-max", || line("9223372036854775807")),
+    ("sys/fs/inotify/max_queued_events", || line(&inotify::QUEUE_MAX.to_string())),
+    ("sys/fs/inotify/max_user_instances", || line(&crate::fs::table::MAX_DESCRIPTORS.to_string())),
+    ("sys/fs/inotify/max_user_watches", || line(&inotify::WATCHES_MAX.to_string())),
     ("sys/fs/nr_open", || line(&crate::fs::table::MAX_DESCRIPTORS.to_string())),
     ("sys/fs/pipe-max-size", || line("1048576")),
     ("sys/fs/protected_hardlinks", || line("1")),

@@ -12,10 +12,14 @@ pub const INDEX: u32 = 1;
 pub const NAME: &[u8] = b"lo";
 /// IFF_UP | IFF_LOOPBACK | IFF_RUNNING | IFF_LOWER_UP.
 pub const FLAGS: u32 = 0x1_0049;
+/// Those of them that are found out, not set: IFF_RUNNING | IFF_LOWER_UP.
+pub const FOUND_OUT: u32 = 0x1_0040;
 pub const MTU: u32 = 65536;
 /// ARPHRD_LOOPBACK.
 pub const HARDWARE: u16 = 772;
 
+/// Questions about an interface's hardware (linux/sockios.h).
+const SIOCETHTOOL: u32 = 0x8946;
 const NAME_LEN: usize = 16;
 /// Bytes of `struct ifreq`.
 const REQUEST_LEN: usize = 40;
@@ -46,6 +50,7 @@ pub fn ioctl(request: u32, argument: u64) -> Result<usize> {
         SIOCGIFMTU,
         SIOCGIFNAME,
         SIOCGIFNETMASK,
+        SIOCETHTOOL,
     ];
     if !known.contains(&request) {
         return Err(Errno::ENOTTY);
@@ -62,6 +67,8 @@ pub fn ioctl(request: u32, argument: u64) -> Result<usize> {
         named(&bytes)?;
         let value = &mut bytes[NAME_LEN..];
         match request {
+            // The loopback interface has no hardware to ask.
+            SIOCETHTOOL => return Err(Errno::EOPNOTSUPP),
             SIOCGIFADDR => value[..16].copy_from_slice(&sockaddr_v4([127, 0, 0, 1])),
             SIOCGIFNETMASK => value[..16].copy_from_slice(&sockaddr_v4([255, 0, 0, 0])),
             SIOCGIFBRDADDR => value[..16].copy_from_slice(&sockaddr_v4([0, 0, 0, 0])),
