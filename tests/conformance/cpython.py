@@ -17,6 +17,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,21 @@ def line(record: Record) -> str:
     return text
 
 
-def measure(module: str, python: Path, limit_s: int) -> Record:
-    """One module in a guest, and on the machine where it does not pass in the guest."""
+def measure(module: str, python: Path, limit_s: int, *, natively: bool) -> Record:
+    """One module in a guest, and on the machine where that is wanted or it does not pass in the guest."""
     guest = suite.run(module, python, guest=True, limit_s=limit_s)
-    native = None if guest.verdict == "passed" else asdict(suite.run(module, python, guest=False, limit_s=limit_s))
-    return {"module": module, "python": python.name, "guest": asdict(guest), "native": native}
+    on_machine = natively or guest.verdict != "passed"
+    native = asdict(suite.run(module, python, guest=False, limit_s=limit_s)) if on_machine else None
+    return {"module": module, "python": python.name, "commit": commit(), "guest": asdict(guest), "native": native}
 
 
 def differing(records: list[Record]) -> set[str]:
     """Modules that pass natively and not in the guest."""
-    return {record["module"] for record in records if record["native"] and record["native"]["verdict"] == "passed"}
+    return {
+        record["module"]
+        for record in records
+        if record["guest"]["verdict"] != "passed" and record["native"] and record["native"]["verdict"] == "passed"
+    }
 
 
 def commit() -> str:
@@ -80,12 +86,27 @@ def commit() -> str:
     return done.stdout.strip()
 
 
+def write(records: list[Record]) -> None:
+    """Puts records into the results, in the place of what was there of their modules."""
+    kept = json.loads(RESULTS.read_text())["results"] if RESULTS.exists() else []
+    by_module = {record["module"]: record for record in [*kept, *records]}
+    everything = [by_module[name] for name in sorted(by_module)]
+    summary = {
+        "modules": len(everything),
+        "passed": sum(record["guest"]["verdict"] == "passed" for record in everything),
+        "differing": sorted(differing(everything)),
+    }
+    rows = ",\n".join("    " + json.dumps(record) for record in everything)
+    RESULTS.write_text(json.dumps(summary, indent=2)[:-2] + f',\n  "results": [\n{rows}\n  ]\n}}\n')
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="CPython's test suite, in guests and on this machine.")
     parser.add_argument("module", nargs="*", help="modules to run (default: all)")
     parser.add_argument("--jobs", type=int, default=2, help="modules at a time (default 2)")
     parser.add_argument("--limit", type=int, default=300, metavar="SECONDS", help="time for one module on one side")
     parser.add_argument("--state", type=Path, help="file of records: what is in it is not run again")
+    parser.add_argument("--natively", action="store_true", help="run every module on the machine, too")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(suite.HERE.parent.parent)}")
     options = parser.parse_args()
 
@@ -97,19 +118,13 @@ def main() -> int:
     state = State(options.state)
     left = [name for name in wanted if name not in state.records]
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(lambda name: state.add(measure(name, modules[name], options.limit)), left))
+        run = partial(measure, limit_s=options.limit, natively=options.natively)
+        list(pool.map(lambda name: state.add(run(name, modules[name])), left))
 
     records = [state.records[name] for name in wanted]
     different, listed = differing(records), set(suite.known()) & set(wanted)
     if options.write:
-        summary = {
-            "commit": commit(),
-            "modules": len(records),
-            "passed": sum(record["guest"]["verdict"] == "passed" for record in records),
-            "differing": sorted(different),
-        }
-        rows = ",\n".join("    " + json.dumps(record) for record in records)
-        RESULTS.write_text(json.dumps(summary, indent=2)[:-2] + f',\n  "results": [\n{rows}\n  ]\n}}\n')
+        write(records)
     print(f"{len(records)} modules, {len(different)} pass natively and not in the guest")
     for name in sorted(different - listed):
         print(f"not in cpython.toml: {name}")

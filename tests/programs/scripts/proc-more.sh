@@ -15,10 +15,10 @@ for file in address flags ifindex mtu operstate type; do cat /sys/class/net/lo/$
 import ctypes, os, struct
 libc = ctypes.CDLL(None, use_errno=True)
 attributes = ctypes.create_string_buffer(48)
-os.nice(3)
+os.setpriority(os.PRIO_PROCESS, 0, 12)
 print(libc.syscall(315, 0, attributes, 48, 0), struct.unpack("IIQiIQQQ", attributes)[:5])
 print(libc.syscall(315, 0, attributes, 20, 0), ctypes.get_errno())
-print(libc.syscall(314, 0, struct.pack("IIQiIQQQ", 48, 0, 0, 5, 0, 0, 0, 0), 0), os.nice(0))
+print(libc.syscall(314, 0, struct.pack("IIQiIQQQ", 48, 0, 0, 15, 0, 0, 0, 0), 0), os.nice(0))
 print(libc.syscall(314, 0, struct.pack("IIQiIQQQ", 48, 99, 0, 5, 0, 0, 0, 0), 0), ctypes.get_errno())
 '
 grep -c '^pswp' /proc/vmstat
