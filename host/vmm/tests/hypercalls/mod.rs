@@ -224,7 +224,7 @@ fn arguments_of_every_kind() {
                 Err(ended) => {
                     let expected = match order.number as u32 {
                         number::EXIT => matches!(ended, Some(Outcome::Exited { .. })),
-                        number::PANIC => matches!(ended, Some(Outcome::Panic { .. })),
+                        number::PANIC | number::LOST => matches!(ended, Some(Outcome::Panic { .. })),
                         _ => false,
                     };
                     assert!(expected, "{order:x?}: {ended:?}");
