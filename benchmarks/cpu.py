@@ -1,10 +1,12 @@
 """Whether code runs in a guest as fast as natively, once it has started: native time over guest time of the same work.
 
 The C programs are compiled here, with the machine's compiler. Both sides answer in turn and must give the same results.
+`blas` is NumPy's, in a guest with as many processors as the machine has (8 at most), natively with all of them.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from common.sampling import interleave
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 #: Name of the result, and of the program.
 LOOPS = {"integer": "integer", "float": "floating", "avx2": "avx2", "memory_latency": "memory"}
+SCRIPTS = {"python": "python_workload.py", "blas": "blas.py"}
 SAMPLE_MS = 60
 
 
@@ -36,17 +39,20 @@ def main() -> int:
         for program in LOOPS.values():
             source = PROGRAMS / f"{program}.c"
             subprocess.run([compiler, "-O2", "-static", "-o", str(bench / program), str(source)], check=True)
-        shutil.copy(PROGRAMS / "python_workload.py", bench)
-        guest = kasoku.build_image(Path(folder) / "home", "bench", tree=bench)
-        python = kasoku.native_python(Path(folder) / "venv")
+        for script in SCRIPTS.values():
+            shutil.copy(PROGRAMS / script, bench)
+        guest = kasoku.build_image(Path(folder) / "home", "bench", requirements=["numpy"], tree=bench)
+        python = kasoku.native_python(Path(folder) / "venv", requirements=["numpy"])
         cases = {name: ([str(bench / program)], [f"/bench/{program}"]) for name, program in LOOPS.items()}
-        script = "python_workload.py"
-        cases["python"] = ([python, str(bench / script)], ["python3", f"/bench/{script}"])
+        for name, script in SCRIPTS.items():
+            cases[name] = ([python, str(bench / script)], ["python3", f"/bench/{script}"])
         for name, (native, inside) in cases.items():
             if name == "avx2" and " avx2 " not in Path("/proc/cpuinfo").read_text():
                 print("avx2: this processor has none")
                 continue
-            with Conversation(native) as here, Conversation([*guest, "-i", "--", *inside]) as there:
+            vcpus = min(os.cpu_count() or 1, 8) if name == "blas" else 1
+            command = [*guest, "--vcpus", str(vcpus), "-i", "--", *inside]
+            with Conversation(native) as here, Conversation(command) as there:
                 _compare(report, name, here, there, options.rounds)
     return report.finish(options.json)
 

@@ -196,6 +196,13 @@ static uint64_t futex_wake(uint64_t n) {
     return n;
 }
 
+static uint64_t nanosleep_1ms(uint64_t n) {
+    const struct timespec millisecond = {0, 1000000};
+    uint64_t good = 0;
+    for (uint64_t i = 0; i < n; i++) good += nanosleep(&millisecond, NULL) == 0;
+    return good;
+}
+
 static const struct {
     const char *name;
     uint64_t (*run)(uint64_t);
@@ -212,6 +219,7 @@ static const struct {
     {"mmap_touch_munmap_1M", mmap_touch_munmap_1M},
     {"thread_create_join", thread_create_join},
     {"futex_wake", futex_wake},
+    {"nanosleep_1ms", nanosleep_1ms},
 };
 
 int main(int argc, char **argv) {
