@@ -54,7 +54,7 @@ test: check rust-test python-test
 
 # Tests of the broker run on the system's OpenCL implementations and on those named here.
 rust-test: native
-	KASOKU_OPENCL_RUNTIMES='$(abspath $(VENV)/lib)' cargo test --quiet --locked --workspace
+	KASOKU_OPENCL_RUNTIMES='$(abspath $(VENV)/lib)' cargo test --quiet --locked --workspace --no-fail-fast
 
 python-test: setup
 	$(BIN)/python -m pytest -n auto --ignore=tests/svm

@@ -46,7 +46,7 @@ pub struct Accelerator {
     ready: bool,
 }
 
-/// `opencl` or `opencl:ID`.
+/// The device that `opencl:ID` names; none is named by `opencl`.
 fn device_id(request: &str) -> Result<Option<&str>, Failure> {
     match request.split_once(':') {
         None if request == "opencl" => Ok(None),
@@ -68,9 +68,10 @@ pub fn lease_all(
     let len = len.map(|len| len.next_multiple_of(LARGE_PAGE)).ok_or_else(|| {
         Failure::new(format!("--arena wants {} to {} MiB, not {arena_mib}", MEMORY_MIN >> 20, MEMORY_MAX >> 20))
     })?;
+    let wanted = options.accelerators.iter().map(|request| device_id(request)).collect::<Result<Vec<_>, _>>()?;
     let broker = native.required(BROKER)?;
     let lessor = Lessor { broker: &broker, native, leases: &home.join("run/leases"), options, len };
-    options.accelerators.iter().map(|request| lessor.lease(request)).collect()
+    wanted.into_iter().map(|device| lessor.lease(device)).collect()
 }
 
 /// How brokers are started.
@@ -84,9 +85,9 @@ struct Lessor<'a> {
 }
 
 impl Lessor<'_> {
-    /// Leases the device that `request` names, or the first free one.
-    fn lease(&self, request: &str) -> Result<(Accelerator, RegionFds), Failure> {
-        if let Some(id) = device_id(request)? {
+    /// Leases that device, or the first free one.
+    fn lease(&self, device: Option<&str>) -> Result<(Accelerator, RegionFds), Failure> {
+        if let Some(id) = device {
             return self.start(id);
         }
         let mut failures = Vec::new();
