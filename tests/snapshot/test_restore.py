@@ -17,10 +17,18 @@ PROGRAMS = {
 }
 
 
+def uninterrupted(guest: Guest) -> str:
+    """What a guest prints that is never saved."""
+    machine = Machine(guest)
+    machine.wait_for("half")
+    machine.channel.send(b"x")
+    return machine.finish()
+
+
 @pytest.mark.parametrize(("name", "vcpus"), [("c", 1), ("c", 2), ("python", 1), ("python", 2)])
 def test_prints_what_the_uninterrupted_run_prints(name: str, vcpus: int, layers: list[Path], python: str) -> None:
     guest = Guest(layers, [part.format(python=python) for part in PROGRAMS[name]], vcpus=vcpus)
-    expected = Machine(guest).finish()
+    expected = uninterrupted(guest)
     first = Machine(guest)
     first.wait_for("half\n")
     file = first.snapshot()
@@ -28,6 +36,7 @@ def test_prints_what_the_uninterrupted_run_prints(name: str, vcpus: int, layers:
     assert first.status == 9  # it was stopped
     for _ in range(2):
         again = Machine(guest, file)
+        again.channel.send(b"x")
         assert before + again.finish() == expected
         assert again.status == 0
     os.close(file)
@@ -36,11 +45,7 @@ def test_prints_what_the_uninterrupted_run_prints(name: str, vcpus: int, layers:
 @pytest.mark.parametrize("vcpus", [1, 2])
 def test_thirty_programs_say_what_they_say_uninterrupted(vcpus: int, layers: list[Path], python: str) -> None:
     guest = Guest(layers, [python, "/programs/thirty.py", "/dev/kasoku/invoke"], memory_mib=768, vcpus=vcpus)
-
-    uninterrupted = Machine(guest)
-    uninterrupted.wait_for("half")
-    uninterrupted.channel.send(b"x")
-    expected = uninterrupted.finish()
+    expected = uninterrupted(guest)
     first = Machine(guest)
     first.wait_for("half")
     file = first.snapshot()
@@ -115,9 +120,10 @@ def test_refuses_another_library_os_processor_or_image(saved: tuple[Guest, int])
 
 def test_a_guest_goes_on_after_it_was_saved(layers: list[Path]) -> None:
     guest = Guest(layers, ["/programs/everything"])
-    expected = Machine(guest).finish()
+    expected = uninterrupted(guest)
     machine = Machine(guest)
     machine.wait_for("half\n")
     for _ in range(3):
         os.close(machine.snapshot(stop=False))
+    machine.channel.send(b"x")
     assert machine.finish() == expected

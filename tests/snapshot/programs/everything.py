@@ -1,4 +1,4 @@
-"""As everything.c, with what Python programs are made of."""
+"""As everything.c, with what Python programs are made of, until channel 3 says so as well."""
 
 import asyncio
 import hashlib
@@ -6,7 +6,6 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 work: "queue.Queue[int]" = queue.Queue()
@@ -26,6 +25,17 @@ def squares() -> Iterator[int]:
 threads = [threading.Thread(target=worker) for _ in range(3)]
 for thread in threads:
     thread.start()
+told = threading.Event()
+
+
+def listen() -> None:
+    with open("/dev/kasoku/invoke", "rb", buffering=0) as channel:
+        channel.read(1)
+    told.set()
+
+
+listener = threading.Thread(target=listen)
+listener.start()
 generator = squares()
 taken = [next(generator) for _ in range(4)]
 big = bytearray(b"x" * 30_000_000)
@@ -36,7 +46,6 @@ child.stdin.flush()
 with open("/tmp/lines", "w+") as file:
     file.write("one\ntwo\nthree\n")
     file.seek(4)
-    started = time.monotonic()
     with open("/dev/kasoku/touched", "wb", buffering=0) as touched:  # memory moves under all of it
         touched.write(b"note")
         again = [str(number) for number in range(100_000)]
@@ -44,8 +53,9 @@ with open("/tmp/lines", "w+") as file:
     assert again[-1] == "99999"
     print("half", flush=True)
     digest = hashlib.sha256(big[:100_000])
-    while time.monotonic() < started + 0.4:
+    while not told.is_set():
         digest = hashlib.sha256(big[:100_000])
+    listener.join()
     print(digest.hexdigest())
     print("read", file.readline().strip())
 
