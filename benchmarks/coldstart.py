@@ -2,7 +2,9 @@
 
 restore/numpy_pyopencl   numpy and pyopencl imported: from the request to the first byte of the answer
 restore/instance         the same until the instance is ready for its first event
-restore/accelerator      context, program and 1 MiB of weights restored on a device: until the first kernel's answer
+restore/accelerator      context, program and 1 MiB of weights restored on a device: until the first kernel's answer,
+                         with a broker that stands by (it has opened the device, and holds nothing)
+restore/accelerator_opening   the same where the device must be opened first
 restore/throughput       cold starts a second, as many at a time as the machine has cores
 restore/many_functions   50 functions that share an interpreter layer, round robin, cold every time
 reset/1MiB               an instance is put back to its snapshot after an invocation that wrote 1 MiB
@@ -235,12 +237,25 @@ async def accelerator(
     function = await deploy(node, layers, "resident", RESIDENT, **options)
     answers: list[float] = []
     for number in range(-3, ACCELERATOR_ROUNDS):
+        if node.standbys:
+            await node.standbys.settled()
         lease.epoch += 1
         instance, _, answer = await starter.cold(function, lease)
         await instance.stop("measured")
         if number >= 0:
             answers.append(answer)
     report.add(result("restore/accelerator", answers, 5, 50))
+    # The same where no broker stands by.
+    standbys, node.standbys = node.standbys, None
+    opening: list[float] = []
+    for number in range(-1, ACCELERATOR_ROUNDS // 4):
+        lease.epoch += 1
+        instance, _, answer = await starter.cold(function, lease)
+        await instance.stop("measured")
+        if number >= 0:
+            opening.append(answer)
+    node.standbys = standbys
+    report.absolute("restore/accelerator_opening", "ms", {"kasoku": opening})
 
 
 async def put_back(report: Report, node: NodeAgent, layers: StoreLayers, starter: Starter, rounds: int) -> None:

@@ -84,6 +84,7 @@ def devices(home: str | None, as_json: bool) -> None:
         "VENDOR": "vendor",
         "VERSION": "version",
         "HELD BY": "held_by",
+        "STANDBY": "standby",
     }
     _print(answer["devices"], columns, as_json)
 

@@ -182,14 +182,19 @@ def _describe(function: FunctionVersion, tenant: str) -> dict[str, Any]:
 
 
 def describe_device(platform: Platform, device: dict[str, object], tenant: str) -> dict[str, Any]:
-    """A device, who holds it and how many could use it. Of another tenant's holder is told only that there is one."""
+    """A device, who holds it, how many could use it, and whether a broker stands by.
+
+    Of another tenant's holder is told only that there is one.
+    """
     leases, id = platform.controller.leases, str(device["id"])
     lease = leases.leases.get(id)
     waiting = sum(1 for r in leases.queue if leases.devices[id].matches(r.selector))
     held_by = None
     if lease:
         held_by = lease.owner if reaches(tenant, platform.controller.function_of(lease.owner)) else "another tenant"
-    return {**device, "held_by": held_by, "waiting": waiting}
+    standbys = platform.node.standbys
+    standby = bool(standbys and standbys.pid(id))
+    return {**device, "held_by": held_by, "waiting": waiting, "standby": standby}
 
 
 def describe_leases(platform: Platform, tenant: str) -> dict[str, Any]:

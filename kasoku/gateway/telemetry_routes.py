@@ -53,7 +53,7 @@ class _Telemetry:
                     key = (pool.function.name, state.name.lower())
                     instances[key] = instances.get(key, 0) + count
         waiting = {pool.function.name: len(pool.tickets) for pool in controller.pools.values()}
-        leases = controller.leases
+        leases, standbys = controller.leases, self._platform.node.standbys
         return [
             (
                 "kasoku_instances",
@@ -65,6 +65,11 @@ class _Telemetry:
                 "kasoku_device_held",
                 "1 while a device is leased.",
                 [({"device": d}, float(d in leases.leases)) for d in leases.devices],
+            ),
+            (
+                "kasoku_device_standby",
+                "1 while a broker stands by that has opened the device.",
+                [({"device": d}, float(bool(standbys and standbys.pid(d)))) for d in leases.devices],
             ),
             ("kasoku_lease_requests", "Instances that wait for a device.", [({}, len(leases.queue))]),
             ("kasoku_calls", "Asynchronous calls that have not ended.", [({"state": s}, n) for s, n in counts.items()]),

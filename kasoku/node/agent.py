@@ -12,6 +12,7 @@ from kasoku.node.shells import Shells
 from kasoku.node.site import Site
 from kasoku.node.snapshots.loan import Lender
 from kasoku.node.snapshots.manager import Snapshots
+from kasoku.node.standbys import Standbys
 from kasoku.registry.model import FunctionVersion
 
 MEMORY_SHARE = 0.85
@@ -36,6 +37,7 @@ class NodeAgent:
         budget = int(self.memory_mib * SNAPSHOT_SHARE) << 20
         self.snapshots = Snapshots(site, self.log, budget) if snapshots else None
         self.shells = Shells(site.native, self.max_starting) if snapshots else None
+        self.standbys = Standbys(site.native, site.home.leases) if snapshots else None
 
     def lend_devices(self, lender: Lender) -> None:
         """Where snapshots get devices from."""
@@ -52,6 +54,8 @@ class NodeAgent:
         devices = [as_device(listed) for listed in self.listed]
         if self.snapshots:
             self.snapshots.devices = devices
+        if self.standbys:
+            self.standbys.devices = devices
         return devices
 
     def log(self, name: str) -> FunctionLog:
@@ -70,17 +74,31 @@ class NodeAgent:
     def instance(self, id: str, function: FunctionVersion, lease: Lease | None) -> Instance:
         """An instance that is not started yet."""
         log = self.log(function.name)
-        return Instance(id, function, self.site, log, lease, self.snapshots, self.shells, json_logs=self._json_logs)
+        return Instance(
+            id,
+            function,
+            self.site,
+            log,
+            lease,
+            self.snapshots,
+            self.shells,
+            self.standbys,
+            json_logs=self._json_logs,
+        )
 
     def prepare(self, function: FunctionVersion) -> None:
         """See to it that instances of a function start fast."""
         if self.snapshots:
             self.snapshots.want(function)
+        if self.standbys and function.options.accelerator:
+            self.standbys.want(function.version, function.options.accelerator)
 
     def forget(self, function: FunctionVersion) -> None:
         """A version is gone."""
         if self.snapshots:
             self.snapshots.forget(function)
+        if self.standbys:
+            self.standbys.forget(function.version)
 
     async def close(self) -> None:
         """Close logs and snapshots."""
@@ -88,6 +106,8 @@ class NodeAgent:
             await self.snapshots.close()
         if self.shells:
             await self.shells.close()
+        if self.standbys:
+            await self.standbys.close()
         for log in self._logs.values():
             log.close()
 

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,14 +83,60 @@ class SessionRefusedError(Exception):
     """A saved session cannot go on here; the message says why."""
 
 
-class Broker:
-    """A running `kasoku-broker serve`. It ends when the agent closes its control socket, or with the agent."""
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """What a broker shall serve; descriptors stay the caller's."""
 
-    def __init__(self, child: Child, control: socket.socket, stderr: Tail, reader: PipeReader) -> None:
+    memory: SessionMemory
+    output: Sink
+    """Receives what kernels print."""
+    console: Sink
+    """Receives what the broker itself has to say."""
+    saved: int | None = None
+    """The file of a saved session that goes on, verified and sealed."""
+    present: str | None = None
+    """The kind of device that the guest is shown; None: the truth."""
+    recover: bool = False
+    """Whether the session outlives a crash of what serves it."""
+
+    @property
+    def descriptors(self) -> list[int]:
+        """In the order in which a broker takes them."""
+        return [*self.memory.descriptors, *([] if self.saved is None else [self.saved])]
+
+
+def _to_nobody(_: bytes) -> None:
+    """What a broker says while it stands by is kept for an error's message only."""
+
+
+class Broker:
+    """A running `kasoku-broker`. It ends when the agent closes its control socket, or with the agent."""
+
+    def __init__(self, native: Native, argv: Sequence[str], passed: Sequence[int], leases: Path) -> None:
+        """Start the process. Raises PlatformError."""
+        ours, theirs = socket.socketpair()
+        # A pipe of its own for what kernels print: the VM makes its own non-blocking, where text would be lost.
+        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+        (output, output_write), (errors, error_write) = pipes
+        command = [str(native.broker), *argv, "--control-fd", str(theirs.fileno()), "--lease-dir", str(leases)]
+        command += [*_runtime_options(), *native.device_options]
+        try:
+            child = Child.spawn(
+                command, [*passed, theirs.fileno()], broker_environment(), stdout=output_write, stderr=error_write
+            )
+        except OSError as error:
+            ours.close()
+            close_all([output, errors])
+            raise PlatformError("ServiceException", f"kasoku-broker cannot be started: {error}") from None
+        finally:
+            theirs.close()
+            close_all([output_write, error_write])
+        ours.setblocking(False)
         self._child = child
-        self._control = control
-        self._stderr = stderr
-        self._reader = reader
+        self._control = ours
+        self._stderr = Tail(_to_nobody)
+        self._output = Tail(_to_nobody)
+        self._readers = [PipeReader(output, self._output), PipeReader(errors, self._stderr)]
         self._heard = b""
         self._lost = False
         self._asking = False
@@ -98,55 +145,68 @@ class Broker:
         self.exited = child.exited
 
     @classmethod
-    async def start(
-        cls,
-        native: Native,
-        lease: Lease,
-        memory: SessionMemory,
-        leases: Path,
-        output: int,
-        console: Sink,
-        session: int | None = None,
-        present: str | None = None,
-        recover: bool = False,
-    ) -> "Broker":
+    async def start(cls, native: Native, lease: Lease, leases: Path, session: SessionPlan) -> "Broker":
         """Start a broker for a lease; when this returns, a guest may open the session, and will wait for `ready`.
 
-        `output` receives what kernels print, `console` what the broker itself has to say; `session` is the file of a
-        saved session that goes on here, verified and sealed; `present` is the kind of device that the guest is shown,
-        `recover` whether the session outlives a crash of what serves it. Raises PlatformError.
+        Raises PlatformError.
         """
-        binary = str(native.broker)
-        ours, theirs = socket.socketpair()
-        error_read, error_write = os.pipe2(os.O_CLOEXEC)
-        passed = [*memory.descriptors, theirs.fileno()]
-        argv = [binary, "serve", "--device", lease.device.id, "--epoch", str(lease.epoch)]
-        argv += [*_runtime_options(), *native.device_options]
-        for option, descriptor in zip(("memory", "doorbell", "wake", "control"), passed, strict=True):
+        argv = ["serve", "--device", lease.device.id, "--epoch", str(lease.epoch)]
+        for option, descriptor in zip(("memory", "doorbell", "wake"), session.memory.descriptors, strict=True):
             argv += [f"--{option}-fd", str(descriptor)]
-        argv += ["--lease-dir", str(leases)]
-        if present is not None:
-            argv += ["--present", present]
-        if recover:
+        if session.present is not None:
+            argv += ["--present", session.present]
+        if session.recover:
             argv += ["--recover", str(JOURNAL_MIB)]
-        if session is not None:
-            passed.append(session)
-            argv += ["--verified-session-fd", str(session)]
-        try:
-            child = Child.spawn(argv, passed, broker_environment(), stdout=output, stderr=error_write)
-        except OSError as error:
-            ours.close()
-            close_all([error_read])
-            raise PlatformError("ServiceException", f"kasoku-broker cannot be started: {error}") from None
-        finally:
-            theirs.close()
-            close_all([error_write])
-        stderr = Tail(console)
-        broker = cls(child, ours, stderr, PipeReader(error_read, stderr))
-        # Its first act is to write the header of the session. Without one, a guest would think the session broken.
-        while not broker.exited.done() and os.pread(memory.memory, _MAGIC_BYTES, 0) == bytes(_MAGIC_BYTES):
-            await asyncio.sleep(0.001)
+        if session.saved is not None:
+            argv += ["--verified-session-fd", str(session.saved)]
+        broker = cls(native, argv, session.descriptors, leases)
+        broker._belong_to(session)
+        await broker._header(session)
         return broker
+
+    @classmethod
+    async def standby(cls, native: Native, device: Device, leases: Path) -> "Broker":
+        """Start one that opens the device without holding it, and wait until it has. Raises PlatformError."""
+        broker = cls(native, ["standby", "--device", device.id], [], leases)
+        try:
+            told, _ = await broker._answer(READY_SECONDS)
+            if told.get("standby") is not True:
+                reason = told.get("message") or broker._stderr.text() or "it said nothing"
+                raise PlatformError("ServiceException", f"no broker can wait for {device.full_id}: {reason}")
+        except BaseException as error:
+            await broker.stop()
+            if isinstance(error, TimeoutError):
+                message = f"a broker did not open {device.full_id} in time"
+                raise PlatformError("ServiceException", message) from None
+            raise
+        return broker
+
+    async def take(self, lease: Lease, session: SessionPlan) -> None:
+        """Make one that stands by the lease's broker, as `start` does. Raises PlatformError when it has ended."""
+        recover = JOURNAL_MIB if session.recover else 0
+        request = {"serve": {"epoch": lease.epoch, "present": session.present, "recover": recover}}
+        try:
+            # A line that fits into an empty socket's buffer: it goes as a whole.
+            socket.send_fds(self._control, [json.dumps(request).encode() + b"\n"], session.descriptors)
+        except OSError as error:
+            raise PlatformError("ServiceException", f"the broker that stood by is gone: {error}") from None
+        self._belong_to(session)
+        await self._header(session)
+
+    def _belong_to(self, session: SessionPlan) -> None:
+        self._output.onward, self._stderr.onward = session.output, session.console
+
+    async def _header(self, session: SessionPlan) -> None:
+        """Its first act is to write the header of the session. Without one, a guest would think the session broken.
+        A guest whose session goes on runs only when it is ready, for then its memory is there."""
+        if session.saved is None:
+            while not self.exited.done() and os.pread(session.memory.memory, _MAGIC_BYTES, 0) == bytes(_MAGIC_BYTES):
+                await asyncio.sleep(0.001)
+
+    def drain(self) -> None:
+        """Hand over what kernels have printed so far."""
+        for reader in self._readers:
+            reader.drain()
 
     @property
     def alive(self) -> int:
@@ -238,7 +298,6 @@ class Broker:
     async def _answer(self, seconds: float) -> tuple[dict[str, Any], int | None]:
         """The next line, and the descriptor that came with it. Raises TimeoutError. Nothing: it is gone."""
         loop = asyncio.get_running_loop()
-        self._control.setblocking(False)
         file: int | None = None
         async with asyncio.timeout(seconds):
             while b"\n" not in self._heard and not self._lost and len(self._heard) < _MAX_READY:
@@ -276,4 +335,5 @@ class Broker:
             self._control.shutdown(socket.SHUT_RDWR)
         self._control.close()
         await self._child.end(END_GRACE_SECONDS)
-        self._reader.close()
+        for reader in self._readers:
+            reader.close()

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from kasoku.leases.model import Lease
-from kasoku.node.broker import Broker, SessionRefusedError
+from kasoku.node.broker import Broker, SessionPlan, SessionRefusedError
 from kasoku.node.deadline import Deadline
 from kasoku.node.errors import Failure, FunctionFailed, PlatformError
 from kasoku.node.failures import explain, read_failure
 from kasoku.node.framed import ConnectionEnded
-from kasoku.node.launch import INVOKE, SDK, channel, environment, launch
+from kasoku.node.launch import INVOKE, SDK, channel, description, environment, launch
 from kasoku.node.logs import FunctionLog, InvocationLog, StructuredLog
 from kasoku.node.outcome import Invocation, Outcome, check_json
 from kasoku.node.process import PipeReader, close_all, processor_time_s
@@ -37,6 +37,7 @@ from kasoku.node.shells import Shells
 from kasoku.node.site import Site
 from kasoku.node.snapshots.manager import Snapshots
 from kasoku.node.snapshots.saved import Saved
+from kasoku.node.standbys import Standbys
 from kasoku.node.vm import Vm, VmEnd
 from kasoku.registry.model import FunctionVersion
 
@@ -58,6 +59,7 @@ class Instance:
         lease: Lease | None,
         snapshots: Snapshots | None = None,
         shells: Shells | None = None,
+        standbys: Standbys | None = None,
         *,
         json_logs: bool = False,
     ) -> None:
@@ -78,6 +80,7 @@ class Instance:
         self._site = site
         self._snapshots = snapshots
         self._shells = shells
+        self._standbys = standbys
         self._log = InvocationLog(log, StructuredLog(log, id) if json_logs else None)
         self._vm: Vm | None = None
         self._broker: Broker | None = None
@@ -213,23 +216,22 @@ class Instance:
 
     async def _acquire(self, lease: Lease, saved: int | None = None) -> None:
         """Start the broker, with a saved session or a new one."""
-        self._session = SessionMemory.create(self.function.options.arena)
-        # A pipe of its own: the VM makes the one it writes to non-blocking, where `printf` of a kernel would lose text.
-        output = self._pipe()
-        try:
-            broker = self._broker = await Broker.start(
-                self._site.native,
-                lease,
-                self._session,
-                self._site.home.leases,
-                output,
-                self._console,
-                saved,
-                present=self.function.options.present,
-                recover=self.function.options.recover,
-            )
-        finally:
-            close_all([output])
+        options = self.function.options
+        memory = self._session = SessionMemory.create(options.arena)
+        session = SessionPlan(memory, self._log, self._console, saved, options.present, options.recover)
+        standby = self._standbys.take(lease.device) if self._standbys else None
+        if standby is not None:
+            self._broker = standby
+            try:
+                await standby.take(lease, session)
+            except PlatformError:  # it has ended in this very moment
+                await standby.stop()
+                standby = None
+        if standby is None:
+            leases = self._site.home.leases
+            self._broker = await Broker.start(self._site.native, lease, leases, session)
+        broker = self._broker
+        assert broker
         broker.exited.add_done_callback(lambda _: self._on_broker_end(broker))
         self._ready = asyncio.create_task(self._await_broker(broker, lease))
 
@@ -280,14 +282,7 @@ class Instance:
         return {**accelerator, **dict(options.env), **self._site.secrets(self.function)}
 
     def _description(self) -> dict[str, Any]:
-        return {
-            "name": self.function.local_name,
-            "version": "$LATEST",
-            "arn": self.function.arn,
-            "memory_mib": self.function.options.memory,
-            "instance": self.id,
-            "accelerator": self.lease.device.full_id if self.lease else None,
-        }
+        return description(self.function, self.id, self.lease.device.full_id if self.lease else None)
 
     async def _expect(self, kind: type[H]) -> H:
         assert self._runner
@@ -369,6 +364,8 @@ class Instance:
         duration_ms = (time.perf_counter() - start) * 1000
         for output in self._outputs:
             output.drain()
+        if self._broker:
+            self._broker.drain()
         report = f"Duration: {duration_ms:.2f} ms\tMemory Size: {options.memory} MB{self._start_report()}"
         if failure:
             report += f"\tError: {failure.error_type}"

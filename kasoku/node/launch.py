@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from kasoku.node.process import Sink, close_all
 from kasoku.node.runner import RunnerProtocol
@@ -83,4 +84,16 @@ def environment(function: FunctionVersion, python: str) -> dict[str, str]:
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.options.memory),
         "_HANDLER": function.handler,
+    }
+
+
+def description(function: FunctionVersion, instance: str, accelerator: str | None) -> dict[str, Any]:
+    """What the runner tells a handler of its function and instance, by the handler's `context`."""
+    return {
+        "name": function.local_name,
+        "version": "$LATEST",
+        "arn": function.arn,
+        "memory_mib": function.options.memory,
+        "instance": instance,
+        "accelerator": accelerator,
     }

@@ -139,12 +139,12 @@ class Tail:
     def __init__(self, onward: Sink, limit: int = 8192) -> None:
         self._data = bytearray()
         self._limit = limit
-        self._onward = onward
+        self.onward = onward
 
     def __call__(self, data: bytes) -> None:
         self._data += data
         del self._data[: -self._limit]
-        self._onward(data)
+        self.onward(data)
 
     def text(self) -> str:
         """What is kept, with bytes that are no UTF-8 shown as escapes."""

@@ -224,6 +224,33 @@ def test_a_session_goes_on_in_every_clone(server: Server) -> None:
     assert log(server, "resident").count("initialised once more") == 1
 
 
+def stands_by(server: Server) -> bool:
+    listed = server.gateway.json("GET", "/v1/devices")["devices"]
+    return any(device["standby"] for device in listed if f"opencl:{device['id']}" == server.device)
+
+
+def command(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
+def test_a_broker_that_stands_by_takes_the_session_over(server: Server) -> None:
+    if server.device == "none":
+        pytest.skip("no accelerator here")
+    for source in (RESIDENT, ACCELERATOR):  # a session that goes on, and a new one
+        server.deploy("standing", source, accelerator=server.device, idle_timeout=60, **OPENCL)
+        # The device is free while a broker stands by, and others of them follow the one that was taken.
+        eventually(lambda: bool(files(server, "standing")) and stands_by(server), "a snapshot, and a broker")
+        answer = server.call("standing", 3)
+        assert answer.result and was_restored(answer), log(server, "standing")
+        assert command(answer.detail["instance"]["broker_pid"])[1] == "standby"
+        eventually(lambda: stands_by(server), "another one")
+        assert 'kasoku_device_standby{device="' in server.gateway.request("GET", "/metrics")[2].decode()
+        server.gateway.json("DELETE", "/v1/functions/standing")
+    for name in ("lazy", "resident", "slow"):
+        server.gateway.request("DELETE", f"/v1/functions/{name}")
+    eventually(lambda: not stands_by(server), "none: no function wants the device")
+
+
 def test_a_device_that_is_wanted_is_not_kept_from_anybody(server: Server) -> None:
     """The making of a snapshot gives its device up, and is done again."""
     if server.device == "none":

@@ -12,6 +12,10 @@ kasoku-broker serve --device ID --memory-fd N --doorbell-fd N --wake-fd N --cont
                     [--cpu-devices N] [--present KIND] [--recover MIB]
     Serves a device to one guest until the control descriptor is closed.
 
+kasoku-broker standby --device ID --control-fd N --lease-dir DIR [--runtime-dir DIR]... [--vendors DIR]
+                      [--cpu-devices N]
+    Opens a device without holding it, and waits to be told of a session that it serves from then on.
+
     --device ID          as `list` prints it, for example intel:0
     --memory-fd N        memfd of the session, sealed against shrinking and growing
     --doorbell-fd N      eventfd, guest to broker
@@ -30,7 +34,7 @@ kasoku-broker serve --device ID --memory-fd N --doorbell-fd N --wake-fd N --cont
 ";
 
 /// Largest journal, MiB.
-const RECOVER_MOST: u32 = 4096;
+pub const RECOVER_MOST: u32 = 4096;
 
 /// Where implementations are looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,15 @@ pub struct Sources {
     pub vendors: Option<PathBuf>,
     /// Parts in which CPU devices are offered; 0 = whole.
     pub cpu_devices: u32,
+}
+
+/// A request to wait for a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandbyOptions {
+    pub device: String,
+    pub control: i32,
+    pub lease_dir: PathBuf,
+    pub sources: Sources,
 }
 
 /// A request to serve, as given.
@@ -68,6 +81,7 @@ pub enum Action {
     Help,
     List(Sources),
     Serve(ServeOptions),
+    Standby(StandbyOptions),
     /// Internal: examine one implementation (library) and print its devices.
     Probe {
         library: PathBuf,
@@ -85,6 +99,7 @@ pub struct ChildOptions {
     pub runtime: String,
     pub device: u32,
     pub link: i32,
+    /// 0 = the session comes later, by the link.
     pub memory: i32,
     pub doorbell: i32,
     pub wake: i32,
@@ -139,6 +154,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Action, le
             session: values.child.session,
             session_verified: values.session_verified,
             recover_mib: values.recover_mib,
+        })),
+        "standby" => Ok(Action::Standby(StandbyOptions {
+            device: values.text.ok_or("--device is missing")?,
+            control: values.control.required("--control-fd")?,
+            lease_dir: values.lease_dir.ok_or("--lease-dir is missing")?,
+            sources: values.sources,
         })),
         "probe" => Ok(Action::Probe { library: values.child.library }),
         "worker" => Ok(Action::Worker(values.into_child()?)),
@@ -293,6 +314,7 @@ mod tests {
             ("serve --device intel:0 --memory-fd 1", "--memory-fd"),
             ("serve --device intel:0 --memory-fd x", "invalid digit"),
             ("serve --bogus 1", "--bogus"),
+            ("standby --device intel:0", "--control-fd"),
             ("serve --present fpga", "gpu or accelerator"),
             ("serve --recover 0", "--recover"),
             ("dance", "dance"),

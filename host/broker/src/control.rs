@@ -1,8 +1,10 @@
 //! The line to whoever asked for the lease: JSON lines go out, requests come in, its end ends the lease.
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{IoSlice, Read, Write};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -13,7 +15,12 @@ pub struct Control {
     file: File,
     /// The beginning of a line whose end has not come.
     heard: Vec<u8>,
+    /// Descriptors that came with it.
+    received: Vec<OwnedFd>,
 }
+
+/// Most descriptors that make a session: memory, two eventfds, the file of one that goes on.
+pub const SESSION_DESCRIPTORS: usize = 4;
 
 /// What the owner wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +66,7 @@ impl Request {
 
 impl Control {
     pub fn new(descriptor: OwnedFd) -> Self {
-        Self { file: File::from(descriptor), heard: Vec::new() }
+        Self { file: File::from(descriptor), heard: Vec::new(), received: Vec::new() }
     }
 
     /// One line; an owner that is gone does not matter here, its end is seen by `hear`.
@@ -80,6 +87,31 @@ impl Control {
 
     pub fn fail(&mut self, kind: &str, message: &str) {
         self.say(&serde_json::json!({ "error": kind, "message": message }));
+    }
+
+    /// Called when the descriptor, a socket, is readable or hung up, while there is no session: the whole line that came, and
+    /// the descriptors that came with it; `None` when the owner is gone.
+    pub fn hear_first(&mut self) -> Option<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+        let mut bytes = [0u8; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SESSION_DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let count = match rustix::net::recvmsg(&self.file, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(result) => result.bytes,
+            Err(rustix::io::Errno::INTR) => return Some(None),
+            Err(_) => return None,
+        };
+        for part in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = part {
+                self.received.extend(received);
+            }
+        }
+        self.heard.extend_from_slice(&bytes[..count]);
+        if count == 0 || self.heard.len() > LINE_MAX || self.received.len() > SESSION_DESCRIPTORS {
+            return None;
+        }
+        let end = self.heard.iter().position(|&byte| byte == b'\n');
+        Some(end.map(|end| (self.heard.drain(..=end).collect(), std::mem::take(&mut self.received))))
     }
 
     /// Called when the descriptor is readable or hung up: what the owner asks; `None` when it is gone.

@@ -2,6 +2,7 @@
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -46,6 +47,11 @@ impl Lease {
         std::fs::DirBuilder::new().mode(0o700).create(&scratch).map_err(failed)?;
         let scratch = scratch.canonicalize().map_err(failed)?;
         Ok(Self { lock, whole, scratch })
+    }
+
+    /// Its locks, for processes that shall hold them too.
+    pub fn locks(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        core::iter::once(self.lock.as_fd()).chain(self.whole.as_ref().map(AsFd::as_fd))
     }
 
     /// A fresh directory below `scratch` that belongs to `uid`.

@@ -1,4 +1,4 @@
-//! Messages between the supervisor, the serving process and the compiling ones: one fixed structure and up to two
+//! Messages between the supervisor, the serving process and the compiling ones: one fixed structure and a few
 //! descriptors over a SOCK_SEQPACKET pair. Bulk data lies in memfds.
 //!
 //! The supervisor reads messages of processes that run hostile code: every field is a plain number that it checks.
@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-/// Serving process: jailed and ready. A text follows: its report, JSON.
+/// Serving process: the device is open, the jail closed. A text follows: its report, JSON.
 pub const READY: u32 = 1;
 /// Any process: cannot go on. A text follows: why.
 pub const FAILED: u32 = 2;
@@ -39,11 +39,17 @@ pub const SAVE: u32 = 7;
 pub const SAVED: u32 = 8;
 /// Serving process: the session cannot be saved. A text follows: why.
 pub const NOT_SAVED: u32 = 9;
-/// Serving process: the session that it was started with is rebuilt.
-pub const RESTORED: u32 = 10;
+/// Serving process: its session is there, rebuilt if it is one that goes on; commands are served from now on.
+pub const SERVES: u32 = 10;
 
 /// Serving process: the journal fills up, the session should be saved.
 pub const JOURNAL: u32 = 11;
+
+/// Supervisor, to a serving process that was started without a session: here is one (`adoption`).
+pub const ADOPT: u32 = 12;
+
+/// Most descriptors of a message.
+const MOST_DESCRIPTORS: usize = 8;
 
 /// Longest text of a message, bytes.
 pub const TEXT_MAX: usize = 4096;
@@ -98,7 +104,7 @@ impl Link {
         descriptors: &[BorrowedFd<'_>],
         flags: SendFlags,
     ) -> rustix::io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
             control.push(SendAncillaryMessage::ScmRights(descriptors));
@@ -112,7 +118,7 @@ impl Link {
     /// The next message; `None` when the other side is gone or does not speak this protocol.
     pub fn receive(&self) -> Option<Received> {
         let mut bytes = vec![0u8; size_of::<Message>() + TEXT_MAX];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let count = loop {
             let mut parts = [IoSliceMut::new(&mut bytes)];

@@ -1,10 +1,11 @@
 //! The broker: serves one leased accelerator to one guest. `kasoku-broker --help` says how it is called.
 //!
 //! ```text
-//! supervisor (serve)   holds the lease, starts and watches the others, runs no vendor's code
+//! supervisor (serve, standby)   holds the lease, starts and watches the others, runs no vendor's code
 //!  |- worker           opens the device, closes its jail, serves the ring: runs the guest's kernels
 //!  '- compile ...      one process per build, in a jail with the runtime's own files only
 //! ```
+mod adoption;
 mod cli;
 mod companion;
 mod compile;
@@ -25,6 +26,7 @@ mod serving;
 mod session;
 mod signature;
 mod spin;
+mod standby;
 mod supervisor;
 mod warm;
 mod worker;
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
             Err(error) => fail(&error),
         },
         Ok(Action::Serve(options)) => ExitCode::from(supervisor::serve(&options)),
+        Ok(Action::Standby(options)) => ExitCode::from(standby::wait(&options)),
         // Jailed processes leave without running destructors of drivers.
         Ok(Action::Worker(options)) => process::leave(worker::run(&options)),
         Ok(Action::Compile(options)) => process::leave(compile::run(&options)),

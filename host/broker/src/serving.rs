@@ -1,5 +1,6 @@
 //! One device being served: its lock, the process that serves it, its compilers. A session may have several in its life.
-use crate::cli::{ChildOptions, ServeOptions};
+use crate::adoption::Adoption;
+use crate::cli::{ChildOptions, ServeOptions, Sources};
 use crate::compilers::{Compilers, Ended, Origin};
 use crate::jail::open_to_others;
 use crate::job;
@@ -15,7 +16,7 @@ use crate::warm::WarmProgram;
 use kasoku_abi::accel::program::TEXT_MAX;
 use serde_json::Value;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// First of the user ids that brokers become when they start as root: the range that systemd uses for the same purpose.
 const FIRST_UID: u32 = 61_184;
@@ -84,10 +85,14 @@ pub struct Serving {
     warm: WarmProgram,
     /// The kind of device that the session is of, while it is being rebuilt.
     expects: Option<String>,
-    /// The session is being rebuilt.
-    rebuilds: bool,
+    /// It goes on: what it has built is there.
+    goes_on: bool,
+    /// Commands are served.
+    serves: bool,
     /// CPU devices are offered in parts, and this is none.
     in_parts: bool,
+    /// Where the files of a process that had waited are.
+    _place: Option<Lease>,
     /// Last: the lock is given up when everything else is gone.
     _lease: Lease,
 }
@@ -130,28 +135,10 @@ impl Serving {
         origins: Origins<'_>,
     ) -> Result<Self, ServeError> {
         let Origins { kept, journal, recovers } = origins;
-        let found = runtimes(&options.sources);
-        let parts = options.sources.cpu_devices;
-        let name = DeviceName::parse(device_name);
-        let chosen = name.as_ref().and_then(|name| name.find(&found, parts).zip(Some(name)));
-        let (runtime, name) = chosen.ok_or_else(|| ServeError::NoDevice {
-            device: device_name.to_owned(),
-            found: match found.iter().map(|runtime| runtime.name.as_str()).collect::<Vec<_>>().join(", ") {
-                names if names.is_empty() => "none".into(),
-                names => names,
-            },
-        })?;
-        let lease = Lease::take(&options.lease_dir, device_name, name.part.map(|_| name.whole()).as_deref())?;
-        let uid = identity(device_name, &runtime.library, &lease);
-        let common = ChildOptions {
-            library: runtime.library.clone(),
-            runtime: runtime.name.clone(),
-            device: name.index,
-            uid,
-            processors: name.part.map(|part| parts::share(&parts::own(), part, parts)).unwrap_or_default(),
-            parts: if name.part.is_some() { parts } else { 0 },
-            ..ChildOptions::default()
-        };
+        let found = Found::look(&options.sources, device_name)?;
+        let lease = Lease::take(&options.lease_dir, device_name, found.whole().as_deref())?;
+        let uid = identity(device_name, &found.library, &lease);
+        let common = found.child(uid);
         let scratch = lease.private_directory("serve", uid).map_err(ServeError::Start)?;
         let warm = WarmProgram::of(&options.lease_dir, device_name, secret);
         let for_worker = ChildOptions {
@@ -168,25 +155,71 @@ impl Serving {
             scratch,
             ..common.clone()
         };
-        // The serving process holds the lock too: should this one be killed, the device comes free when that one is gone.
-        let mut inherited =
-            vec![session.memory.as_fd(), session.doorbell.as_fd(), session.wake.as_fd(), lease.lock.as_fd()];
-        inherited.extend(lease.whole.as_ref().map(AsFd::as_fd));
+        let mut inherited = vec![session.memory.as_fd(), session.doorbell.as_fd(), session.wake.as_fd()];
+        // The serving process holds the locks too: should this one be killed, the device comes free when that one is gone.
+        inherited.extend(lease.locks());
         inherited.extend(warm.file().map(AsFd::as_fd));
         inherited.extend(kept.map(|kept| kept.file.as_fd()));
         inherited.extend(journal.map(AsFd::as_fd));
         let worker = Process::start(WORK, for_worker, &inherited).map_err(ServeError::Start)?;
-        let compilers = Compilers::new(common, lease.scratch.clone());
-        let expects = kept.map(|kept| kept.sealed.identity.clone());
-        let in_parts = parts != 0 && name.part.is_none();
-        let rebuilds = recovers || kept.is_some();
-        let report = Value::Null;
-        Ok(Self { worker, compilers, key: None, report, warm, expects, rebuilds, in_parts, _lease: lease })
+        Ok(Self {
+            worker,
+            compilers: Compilers::new(common, lease.scratch.clone()),
+            key: None,
+            report: Value::Null,
+            warm,
+            expects: kept.map(|kept| kept.sealed.identity.clone()),
+            goes_on: kept.is_some(),
+            serves: false,
+            in_parts: found.in_parts(),
+            _place: None,
+            _lease: lease,
+        })
+    }
+
+    /// Takes the lock of the device that `waiting` has opened, and gives that process the session.
+    pub fn adopt(
+        waiting: Waiting,
+        options: &ServeOptions,
+        secret: &[u8],
+        session: &Descriptors,
+        origins: Origins<'_>,
+    ) -> Result<Self, ServeError> {
+        let Origins { kept, journal, .. } = origins;
+        let Waiting { worker, common, whole, report, warm, place } = waiting;
+        let lease = Lease::take(&options.lease_dir, &options.device, whole.as_deref())?;
+        let identity = report_identity(&report).to_owned();
+        if let Some(kept) = kept.filter(|kept| kept.sealed.identity != identity) {
+            return Err(other_kind(&kept.sealed.identity, &identity));
+        }
+        let adoption = Adoption {
+            memory: session.memory.as_fd(),
+            doorbell: session.doorbell.as_fd(),
+            wake: session.wake.as_fd(),
+            session: kept.map(|kept| (kept.file.as_fd(), kept.sealed.records_len)),
+            journal: journal.map(AsFd::as_fd),
+            present: options.present,
+            locks: lease.locks().collect(),
+        };
+        adoption.send(&worker.link).map_err(|error| ServeError::Start(error.into()))?;
+        Ok(Self {
+            worker,
+            compilers: Compilers::new(common, place.scratch.clone()),
+            key: Some(Key::new(secret, &identity)),
+            report,
+            warm,
+            expects: None,
+            goes_on: kept.is_some(),
+            serves: false,
+            in_parts: false,
+            _place: Some(place),
+            _lease: lease,
+        })
     }
 
     /// Kind of device and driver.
     pub fn identity(&self) -> &str {
-        self.report.get("identity").and_then(Value::as_str).unwrap_or_default()
+        report_identity(&self.report)
     }
 
     /// Deals with a message of the worker.
@@ -199,19 +232,18 @@ impl Serving {
                 self.report = serde_json::from_slice(&text).unwrap_or_default();
                 let identity = self.identity().to_owned();
                 self.key = Some(Key::new(secret, &identity));
-                if self.in_parts && self.report.get("kind").and_then(Value::as_str) == Some("cpu") {
-                    return Heard::Failed("CPU devices are offered in parts: name one, such as RUNTIME:0.0".into());
+                if let Some(wrong) = wrong_part(&self.report, self.in_parts) {
+                    return Heard::Failed(wrong);
                 }
-                match &self.expects {
-                    Some(expected) if *expected != identity => {
-                        Heard::Failed(format!("the session is of a {expected}, this device is a {identity}"))
-                    }
-                    // Its objects are made first.
-                    _ if self.rebuilds => Heard::Nothing,
-                    _ => self.begin(),
+                match self.expects.take().filter(|expected| *expected != identity) {
+                    Some(expected) => Heard::Failed(other_kind(&expected, &identity).to_string()),
+                    None => Heard::Nothing,
                 }
             }
-            (link::RESTORED, _) if self.key.is_some() && self.rebuilds => self.begin(),
+            (link::SERVES, _) if self.key.is_some() && !self.serves => {
+                self.serves = true;
+                Heard::Ready
+            }
             (link::JOURNAL, _) => Heard::JournalFills,
             (link::FAILED, _) => Heard::Failed(words()),
             (link::COMPILE, Some(job)) => {
@@ -238,15 +270,17 @@ impl Serving {
         }
     }
 
-    /// The device is ready for commands.
-    fn begin(&mut self) -> Heard {
-        (self.expects, self.rebuilds) = (None, false);
-        self.compilers.prepare();
+    /// Sees to what will be needed later: a compiler that waits, a program for the next lease to warm up with. To be called
+    /// when whoever waits for the device has been told. A session that goes on has what it needs built: its first build, if it
+    /// ever comes, waits for its compiler.
+    pub fn provide(&mut self) {
+        if !self.goes_on {
+            self.compilers.prepare();
+        }
         let identity = self.identity().to_owned();
         if let Some(job) = self.warm.job_for(&identity) {
             self.compilers.submit(Origin::Supervisor, job);
         }
-        Heard::Ready
     }
 
     /// Asks the worker to save the session.
@@ -281,6 +315,127 @@ impl Serving {
             Heard::Failed("the serving process does not read answers".into())
         }
     }
+}
+
+/// A process that has opened a device for nobody, in its jail, and waits for a session. It does not hold the device.
+pub struct Waiting {
+    pub worker: Process,
+    common: ChildOptions,
+    /// The device that its own is a part of.
+    whole: Option<String>,
+    /// The worker's report, once the device is open.
+    pub report: Value,
+    warm: WarmProgram,
+    /// Last: a name and a directory for its files, which nobody else has meanwhile.
+    place: Lease,
+}
+
+/// Processes of one device that may wait, serve after they have waited, or be about to end, at a time.
+const PLACES: u32 = 8;
+
+impl Waiting {
+    /// Starts the process.
+    pub fn start(sources: &Sources, lease_dir: &Path, device_name: &str, secret: &[u8]) -> Result<Self, ServeError> {
+        let found = Found::look(sources, device_name)?;
+        let mut places = (0..PLACES).map(|number| format!("{device_name}.waits.{number}"));
+        let (name, place) = loop {
+            let Some(name) = places.next() else {
+                return Err(ServeError::Device(format!("{PLACES} processes wait for it or have waited already")));
+            };
+            match Lease::take(lease_dir, &name, None) {
+                Ok(place) => break (name, place),
+                Err(LeaseError::Held { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let uid = identity(&name, &found.library, &place);
+        let common = found.child(uid);
+        let scratch = place.private_directory("serve", uid).map_err(ServeError::Start)?;
+        let warm = WarmProgram::of(lease_dir, device_name, secret);
+        let warm_file = warm.file().map_or(0, AsRawFd::as_raw_fd);
+        let for_worker = ChildOptions { warm: warm_file, scratch, ..common.clone() };
+        let mut inherited: Vec<_> = place.locks().collect();
+        inherited.extend(warm.file().map(AsFd::as_fd));
+        let worker = Process::start(WORK, for_worker, &inherited).map_err(ServeError::Start)?;
+        Ok(Self { worker, common, whole: found.whole(), report: Value::Null, warm, place })
+    }
+
+    /// Deals with the first message of the worker.
+    pub fn hear(&mut self, received: &Received, in_parts: bool) -> Result<(), String> {
+        let text = String::from_utf8_lossy(&received.text);
+        if received.message.kind != link::READY || !self.report.is_null() {
+            return Err(text.into_owned());
+        }
+        self.report = serde_json::from_str(&text).unwrap_or_default();
+        wrong_part(&self.report, in_parts && self.common.parts == 0).map_or(Ok(()), Err)
+    }
+}
+
+/// A device's implementation.
+struct Found {
+    library: PathBuf,
+    runtime: String,
+    name: DeviceName,
+    /// In so many parts CPU devices are offered; 0 = whole.
+    parts: u32,
+}
+
+impl Found {
+    fn look(sources: &Sources, device_name: &str) -> Result<Self, ServeError> {
+        let (found, parts) = (runtimes(sources), sources.cpu_devices);
+        let name = DeviceName::parse(device_name);
+        let chosen = name.as_ref().and_then(|name| name.find(&found, parts));
+        match (chosen, name) {
+            (Some(runtime), Some(name)) => {
+                Ok(Self { library: runtime.library.clone(), runtime: runtime.name.clone(), name, parts })
+            }
+            _ => Err(ServeError::NoDevice {
+                device: device_name.to_owned(),
+                found: match found.iter().map(|runtime| runtime.name.as_str()).collect::<Vec<_>>().join(", ") {
+                    names if names.is_empty() => "none".into(),
+                    names => names,
+                },
+            }),
+        }
+    }
+
+    /// The device that this one is a part of.
+    fn whole(&self) -> Option<String> {
+        self.name.part.map(|_| self.name.whole())
+    }
+
+    /// CPU devices are offered in parts, and this is none.
+    fn in_parts(&self) -> bool {
+        self.parts != 0 && self.name.part.is_none()
+    }
+
+    /// What all processes of the device are told.
+    fn child(&self, uid: u32) -> ChildOptions {
+        let part = self.name.part;
+        ChildOptions {
+            library: self.library.clone(),
+            runtime: self.runtime.clone(),
+            device: self.name.index,
+            uid,
+            processors: part.map(|part| parts::share(&parts::own(), part, self.parts)).unwrap_or_default(),
+            parts: if part.is_some() { self.parts } else { 0 },
+            ..ChildOptions::default()
+        }
+    }
+}
+
+fn report_identity(report: &Value) -> &str {
+    report.get("identity").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Why a device that was named whole cannot be had, where it is offered in parts.
+fn wrong_part(report: &Value, in_parts: bool) -> Option<String> {
+    let cpu = report.get("kind").and_then(Value::as_str) == Some("cpu");
+    (in_parts && cpu).then(|| "CPU devices are offered in parts: name one, such as RUNTIME:0.0".into())
+}
+
+fn other_kind(expected: &str, identity: &str) -> ServeError {
+    ServeError::Session(format!("the session is of a {expected}, this device is a {identity}"))
 }
 
 /// The user that the jailed processes become: one of their own where this program is root and the runtime's files are open

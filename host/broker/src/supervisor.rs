@@ -10,7 +10,7 @@ use crate::lease::node_key;
 use crate::link;
 use crate::memory::Memory;
 use crate::process::{close_on_exec, describe_end};
-use crate::serving::{Descriptors, Heard, Kept, Origins, ServeError, Serving};
+use crate::serving::{Descriptors, Heard, Kept, Origins, ServeError, Serving, Waiting};
 use crate::session::format::RECORDS;
 use crate::session::seal::{self, Sealed};
 use kasoku_abi::accel::session::{MEMORY_MAX, STATE_CLOSED, STATE_LOST, STATE_SERVING, STATE_SUSPENDED};
@@ -30,10 +30,22 @@ pub fn serve(options: &ServeOptions) -> u8 {
     close_on_exec();
     // SAFETY: the caller passed these descriptors to this program, which owns them from here on.
     let own = |number| unsafe { OwnedFd::from_raw_fd(number) };
-    let mut control = Control::new(own(options.control));
+    let control = Control::new(own(options.control));
     let session = Descriptors { memory: own(options.memory), doorbell: own(options.doorbell), wake: own(options.wake) };
     let file = (options.session > 2).then(|| own(options.session));
-    match Supervisor::start(options, session, file) {
+    serve_session(options, control, session, file, None)
+}
+
+/// The same for whoever has the descriptors already: those of the session, and the file of one that goes on. `waiting` has
+/// opened the device.
+pub fn serve_session(
+    options: &ServeOptions,
+    mut control: Control,
+    session: Descriptors,
+    file: Option<OwnedFd>,
+    waiting: Option<Waiting>,
+) -> u8 {
+    match Supervisor::start(options, session, file, waiting) {
         Ok(mut supervisor) => supervisor.run(&mut control),
         Err(error) => {
             control.fail(error.kind(), &error.to_string());
@@ -99,7 +111,12 @@ enum Turn {
 }
 
 impl<'o> Supervisor<'o> {
-    fn start(options: &'o ServeOptions, session: Descriptors, file: Option<OwnedFd>) -> Result<Self, ServeError> {
+    fn start(
+        options: &'o ServeOptions,
+        session: Descriptors,
+        file: Option<OwnedFd>,
+        waiting: Option<Waiting>,
+    ) -> Result<Self, ServeError> {
         let secret = node_key(&options.lease_dir)?;
         let kept = match file {
             Some(file) => {
@@ -123,7 +140,10 @@ impl<'o> Supervisor<'o> {
         };
         let journal = recovery.as_ref().map(|recovery| &recovery.journal);
         let origins = Origins { kept: kept.as_ref(), journal, recovers: false };
-        let serving = Serving::start(options, &options.device, &secret, &session, origins)?;
+        let serving = match waiting {
+            Some(waiting) => Serving::adopt(waiting, options, &secret, &session, origins)?,
+            None => Serving::start(options, &options.device, &secret, &session, origins)?,
+        };
         Ok(Self {
             recovery,
             options,
@@ -286,12 +306,20 @@ impl<'o> Supervisor<'o> {
     }
 
     fn ready(&mut self, control: &mut Control) -> Turn {
-        let Some(serving) = &self.serving else { return Turn::Go };
+        self.tell_ready(control);
+        if let Some(serving) = &mut self.serving {
+            serving.provide();
+        }
+        Turn::Go
+    }
+
+    fn tell_ready(&mut self, control: &mut Control) {
+        let Some(serving) = &self.serving else { return };
         if let Some((signal, message)) = self.recovery.as_mut().and_then(|recovery| recovery.under_way.take()) {
             let restore_ms = milliseconds(self.resumed);
             self.set_state(STATE_SERVING);
-            control.say(&json!({ "recovered": true, "signal": signal, "message": message, "restore_ms": restore_ms }));
-            return Turn::Go;
+            return control
+                .say(&json!({ "recovered": true, "signal": signal, "message": message, "restore_ms": restore_ms }));
         }
         let mut line = json!({ "ready": true, "pid": std::process::id() });
         if let (Some(line), Some(report)) = (line.as_object_mut(), serving.report.as_object()) {
@@ -308,7 +336,6 @@ impl<'o> Supervisor<'o> {
         self.was_ready = true;
         self.set_state(STATE_SERVING);
         control.say(&line);
-        Turn::Go
     }
 
     /// The worker has written the session.

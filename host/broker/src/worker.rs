@@ -1,4 +1,5 @@
-//! The serving process: opens the device, closes the jail behind itself, serves the ring.
+//! The serving process: opens the device, closes the jail behind itself, takes its session, serves the ring.
+use crate::adoption::Adoption;
 use crate::cli::ChildOptions;
 use crate::companion::Companion;
 use crate::engine::{Engine, Recovered};
@@ -10,7 +11,7 @@ use crate::process::{close_on_exec, leave};
 use crate::server::{Failed, How, Server};
 use crate::warm;
 use kasoku_backend_opencl::{DeviceEntry, Library, OpenCl, entries};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,54 +21,52 @@ const LIMITS: Limits = Limits { open_files: 256, file_bytes: 1 << 30, processor_
 /// Serves until the supervisor ends this process, or until the guest breaks the ring. The exit code of the program.
 pub fn run(options: &ChildOptions) -> u8 {
     close_on_exec();
-    // SAFETY: the supervisor passed these descriptors to this program, which owns them from here on.
-    let own = |number| unsafe { OwnedFd::from_raw_fd(number) };
-    let link = Link::new(own(options.link));
+    // SAFETY: the supervisor passed this descriptor to this program, which owns it from here on.
+    let link = Link::new(unsafe { OwnedFd::from_raw_fd(options.link) });
     let start = Instant::now();
-    let opened = match open(options, &own(options.memory)) {
-        Ok(opened) => opened,
-        Err(error) => {
-            let _ = link.send(&Message::new(link::FAILED, 0), error.as_bytes(), &[]);
-            return 1;
-        }
+    let inherited = (options.memory > 2).then(|| Adoption::inherited(options));
+    let fail = |link: &Link, error: &str| {
+        let _ = link.send(&Message::new(link::FAILED, 0), error.as_bytes(), &[]);
+        1
     };
+    let opened = match open(options).and_then(|opened| seal(&opened, options).map(|()| opened)) {
+        Ok(opened) => opened,
+        Err(error) => return fail(&link, &error),
+    };
+    let report = opened.report(options, start).to_string();
+    let _ = link.send(&Message::new(link::READY, 0), report.as_bytes(), &[]);
+    // Whoever waits and is not wanted ends with its supervisor.
+    let adoption = inherited.or_else(|| link.receive().and_then(Adoption::of));
+    let Some(Adoption { memory, doorbell, wake, session, journal, present, locks }) = adoption else { return 0 };
+    let memory = match Memory::map(&memory) {
+        Ok(memory) => Arc::new(memory),
+        Err(error) => return fail(&link, &error.to_string()),
+    };
+    let journal = match journal.map(Journal::map).transpose() {
+        Ok(journal) => journal.map(Arc::new),
+        Err(error) => return fail(&link, &error.to_string()),
+    };
+    let Opened { mut backend, memory_bytes, .. } = opened;
+    if let Some(kind) = present {
+        backend.present_as(kind);
+    }
+    let backend = Arc::new(backend);
     // Nobody is left to serve for when the supervisor is gone.
     let companion = Companion::start(link, || leave(0));
     let speaker = Arc::clone(&companion);
     let failed: Failed = Arc::new(move |error| {
         let _ = speaker.link().send(&Message::new(link::FAILED, 0), error.to_string().as_bytes(), &[]);
     });
-    let share = opened.entry.memory_bytes / u64::from(options.parts.max(1));
-    let device_memory = options.device_memory_mib.map_or(share, |mib| mib << 20);
-    let (backend, memory) = (Arc::clone(&opened.backend), Arc::clone(&opened.memory));
-    let engine = Engine::new(backend, memory, Arc::clone(&companion), device_memory, opened.journal.clone());
-    let (doorbell, wake) = (own(options.doorbell), own(options.wake));
-    let server = match Server::new(engine, &*opened.backend, Arc::clone(&opened.memory), doorbell, wake) {
+    let (shared, speaker) = (Arc::clone(&memory), Arc::clone(&companion));
+    let engine = Engine::new(Arc::clone(&backend), shared, speaker, memory_bytes, journal.clone());
+    let server = match Server::new(engine, &*backend, memory, doorbell, wake) {
         Ok(server) => server,
         Err(error) => {
             failed(error);
             return 1;
         }
     };
-    jail::crash_plainly();
-    let (serving, _) = jail::needs_of(&options.runtime);
-    if let Err(error) = jail::limit_memory(device_memory).and_then(|()| jail::close(serving)) {
-        let _ = companion.link().send(&Message::new(link::FAILED, 0), error.to_string().as_bytes(), &[]);
-        return 1;
-    }
-    let entry = &opened.entry;
-    let report = json!({
-        "identity": opened.identity,
-        "device": entry.name,
-        "kind": entry.kind.name(),
-        "memory_bytes": device_memory,
-        "start_ms": start.elapsed().as_secs_f64() * 1e3,
-        "landlock": opened.landlock,
-        "uid": options.uid,
-        "jail": format!("{serving:?}").to_lowercase(),
-    });
     let (saver, speaker) = (Arc::clone(&server), Arc::clone(&companion));
-    let journal = opened.journal.clone();
     companion.on_save(Box::new(move |message| {
         // The listener must go on listening: a build that has to end first needs it.
         let (saver, speaker, journal) = (Arc::clone(&saver), Arc::clone(&speaker), journal.clone());
@@ -79,26 +78,22 @@ pub fn run(options: &ChildOptions) -> u8 {
             }
         });
     }));
-    let _ = companion.link().send(&Message::new(link::READY, 0), report.to_string().as_bytes(), &[]);
     let mut waiting = Vec::new();
-    let session = (options.session > 2).then(|| own(options.session));
-    if options.recovers || session.is_some() {
-        let save = session.as_ref().map(|file| (file, options.session_records));
-        let rebuilt = match save {
-            Some((file, records)) if !options.recovers => {
-                server.restore(file, records).map(|callers| waiting = callers)
-            }
-            save => server.recover(save).map(|Recovered { replayed, dropped }| {
-                eprintln!("kasoku-broker: {replayed} commands were carried out again, {dropped} were dropped");
-            }),
-        };
-        if let Err(error) = rebuilt {
-            let _ = companion.link().send(&Message::new(link::FAILED, 0), error.to_string().as_bytes(), &[]);
-            return 1;
-        }
-        let _ = companion.link().send(&Message::new(link::RESTORED, 0), &[], &[]);
+    let save = session.as_ref().map(|(file, records)| (file, *records));
+    let rebuilt = match save {
+        _ if options.recovers => server.recover(save).map(|Recovered { replayed, dropped }| {
+            eprintln!("kasoku-broker: {replayed} commands were carried out again, {dropped} were dropped");
+        }),
+        Some((file, records)) => server.restore(file, records).map(|callers| waiting = callers),
+        None => Ok(()),
+    };
+    if let Err(error) = rebuilt {
+        return fail(companion.link(), &error.to_string());
     }
+    let _ = companion.link().send(&Message::new(link::SERVES, 0), &[], &[]);
     failed(server.serve_here(&failed, waiting));
+    // Until here.
+    drop(locks);
     1
 }
 
@@ -122,17 +117,34 @@ fn save(server: &Server<OpenCl>, companion: &Companion, request: &Message) -> bo
 
 /// The device, ready, with its files closed off.
 struct Opened {
-    memory: Arc<Memory>,
-    backend: Arc<OpenCl>,
+    backend: OpenCl,
     entry: DeviceEntry,
+    /// Bytes of the device's memory that a session may have.
+    memory_bytes: u64,
     /// What kind of device and driver it is: what a program binary is good for.
     identity: String,
     /// The kernel enforces the file rules.
     landlock: bool,
-    journal: Option<Arc<Journal>>,
 }
 
-fn open(options: &ChildOptions, memory: &OwnedFd) -> Result<Opened, String> {
+impl Opened {
+    /// What the supervisor tells whoever asked for the device.
+    fn report(&self, options: &ChildOptions, start: Instant) -> Value {
+        let (serving, _) = jail::needs_of(&options.runtime);
+        json!({
+            "identity": self.identity,
+            "device": self.entry.name,
+            "kind": self.entry.kind.name(),
+            "memory_bytes": self.memory_bytes,
+            "start_ms": start.elapsed().as_secs_f64() * 1e3,
+            "landlock": self.landlock,
+            "uid": options.uid,
+            "jail": format!("{serving:?}").to_lowercase(),
+        })
+    }
+}
+
+fn open(options: &ChildOptions) -> Result<Opened, String> {
     let text = |error: &dyn core::fmt::Display| error.to_string();
     // Before the runtime counts its processors.
     crate::parts::confine(&options.processors).map_err(|error| text(&error))?;
@@ -140,17 +152,10 @@ fn open(options: &ChildOptions, memory: &OwnedFd) -> Result<Opened, String> {
     let view = View::of(&options.runtime, &options.library, &options.scratch);
     std::env::set_current_dir(view.directory()).map_err(|error| text(&error))?;
     line_buffer_output();
-    let memory = Memory::map(memory).map_err(|error| text(&error))?;
-    // SAFETY: the supervisor passed this descriptor to this program, which owns it from here on.
-    let journal = (options.journal > 2).then(|| unsafe { OwnedFd::from_raw_fd(options.journal) });
-    let journal = journal.map(Journal::map).transpose().map_err(|error| text(&error))?.map(Arc::new);
     let library = Library::open(&options.library).map_err(|error| text(&error))?;
     let landlock = jail::confine_files(&view).map_err(|error| text(&error))?;
     let platform = library.platform().map_err(|error| text(&error))?;
-    let mut backend = OpenCl::open(platform, &[options.device]).map_err(|error| text(&error))?;
-    if let Some(kind) = options.present {
-        backend.present_as(kind);
-    }
+    let backend = OpenCl::open(platform, &[options.device]).map_err(|error| text(&error))?;
     let entry = entries(&platform).into_iter().find(|entry| entry.index == options.device);
     let entry = entry.ok_or("the device is gone")?;
     let identity = format!("{}|{}|{}|{}", options.runtime, entry.name, entry.driver_version, entry.version);
@@ -160,7 +165,16 @@ fn open(options: &ChildOptions, memory: &OwnedFd) -> Result<Opened, String> {
         // Only time is lost when it fails.
         let _ = backend.warm_up(&binary);
     }
-    Ok(Opened { memory: Arc::new(memory), backend: Arc::new(backend), entry, identity, landlock, journal })
+    let share = entry.memory_bytes / u64::from(options.parts.max(1));
+    let memory_bytes = options.device_memory_mib.map_or(share, |mib| mib << 20);
+    Ok(Opened { backend, entry, memory_bytes, identity, landlock })
+}
+
+/// Closes the door: nothing of a guest has been seen yet.
+fn seal(opened: &Opened, options: &ChildOptions) -> Result<(), String> {
+    jail::crash_plainly();
+    let (serving, _) = jail::needs_of(&options.runtime);
+    jail::limit_memory(opened.memory_bytes).and_then(|()| jail::close(serving)).map_err(|error| error.to_string())
 }
 
 /// Kernel printf goes through the C library, whose output to a pipe would stay in a buffer until the end.

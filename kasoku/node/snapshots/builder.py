@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from kasoku.leases.model import Lease
-from kasoku.node.broker import Broker, SavedSession
+from kasoku.node.broker import Broker, SavedSession, SessionPlan
 from kasoku.node.errors import FunctionFailed, PlatformError
 from kasoku.node.failures import read_failure
 from kasoku.node.framed import ConnectionEnded
@@ -167,19 +167,9 @@ async def _leased(function: FunctionVersion, site: Site, log: FunctionLog, lease
     with contextlib.ExitStack() as stack:
         session = SessionMemory.create(function.options.arena)
         stack.callback(session.close)
-        read_end, output = os.pipe2(os.O_CLOEXEC)
-        stack.callback(close_all, [output])
-        stack.callback(PipeReader(read_end, log.write).close)
-        broker = await Broker.start(
-            site.native,
-            lease,
-            session,
-            site.home.leases,
-            output,
-            _console(log.write),
-            present=function.options.present,
-            recover=function.options.recover,
-        )
+        options = function.options
+        plan = SessionPlan(session, log.write, _console(log.write), present=options.present, recover=options.recover)
+        broker = await Broker.start(site.native, lease, site.home.leases, plan)
         try:
             await broker.ready(lease.device)
             yield _Device([*session.descriptors, broker.alive], broker)

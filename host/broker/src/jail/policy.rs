@@ -9,7 +9,9 @@ const MEMFD_CALLS: &[u32] = &[
     libc::F_GETFD as u32,
     libc::F_SETFD as u32,
     libc::F_GETFL as u32,
+    libc::F_SETFL as u32,
     libc::F_ADD_SEALS as u32,
+    libc::F_GET_SEALS as u32,
     libc::F_DUPFD_CLOEXEC as u32,
 ];
 
@@ -24,6 +26,7 @@ pub const SERVE: &[Rule] = &[
     allow(libc::SYS_lseek, "the C library flushes standard streams with it"),
     allow(libc::SYS_sendmsg, "requests to the supervisor"),
     allow(libc::SYS_recvmsg, "answers of the supervisor"),
+    allow(libc::SYS_epoll_create1, "places to sleep, for the session that comes"),
     allow(libc::SYS_epoll_wait, "sleeping on the doorbell"),
     allow(libc::SYS_epoll_pwait, "sleeping on the doorbell"),
     allow(libc::SYS_epoll_ctl, "who hears the doorbell"),
@@ -31,7 +34,12 @@ pub const SERVE: &[Rule] = &[
     allow(libc::SYS_poll, "sleeping with a deadline"),
     allow(libc::SYS_ppoll, "sleeping with a deadline"),
     allow(libc::SYS_memfd_create, "compile jobs are handed over in anonymous files"),
-    allow_values(libc::SYS_fcntl, 1, MEMFD_CALLS, "sealing compile jobs, state of descriptors"),
+    allow_values(
+        libc::SYS_fcntl,
+        1,
+        MEMFD_CALLS,
+        "sealing compile jobs, state and seals of what a session consists of",
+    ),
     allow(libc::SYS_mmap, "buffers, thread stacks, code of loaded binaries"),
     allow(libc::SYS_munmap, "releasing them"),
     allow(libc::SYS_mremap, "growing allocations"),

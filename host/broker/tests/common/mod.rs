@@ -9,7 +9,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -127,51 +127,54 @@ impl Guest {
         session: Option<&OwnedFd>,
         more: &[&str],
     ) -> Result<Self, serde_json::Value> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = rustix::fs::memfd_create(c"session", flags).expect("memfd");
-        rustix::fs::ftruncate(&file, memory).expect("ftruncate");
-        if sealed {
-            rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW).expect("seals");
-        }
-        let eventfd = || {
-            let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
-            rustix::event::eventfd(0, flags).expect("eventfd")
-        };
-        let (doorbell, wake) = (eventfd(), eventfd());
-        let (ours, theirs) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("pair");
-        let output = leases.join(format!("output-{}", theirs.as_raw_fd()));
-        let log = std::fs::File::create(&output).expect("a log");
-        let mut kept = vec![file.as_raw_fd(), doorbell.as_raw_fd(), wake.as_raw_fd(), theirs.as_raw_fd()];
+        let (file, doorbell, wake) = session_descriptors(memory, sealed);
+        let mut kept = vec![file.as_raw_fd(), doorbell.as_raw_fd(), wake.as_raw_fd()];
         kept.extend(session.map(AsRawFd::as_raw_fd));
-        let mut command = Command::new(broker());
-        command.args(["serve", "--device", device]).args(more).args(runtime_arguments());
-        let names = ["--memory-fd", "--doorbell-fd", "--wake-fd", "--control-fd", "--session-fd"];
-        for (name, number) in names.iter().zip(&kept) {
-            command.args([*name, &number.to_string()]);
-        }
-        command.arg("--lease-dir").arg(leases).stdin(Stdio::null()).stdout(log);
-        // SAFETY: only fcntl between fork and exec, on descriptors that are open here.
-        unsafe {
-            command.pre_exec(move || {
-                for &number in &kept {
-                    rustix::io::fcntl_setfd(BorrowedFd::borrow_raw(number), rustix::io::FdFlags::empty())?;
-                }
-                Ok(())
-            });
-        }
-        let broker = command.spawn().expect("a broker");
-        drop(theirs);
-        let control = UnixStream::from(ours);
-        control.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let names = ["--memory-fd", "--doorbell-fd", "--wake-fd", "--session-fd"];
+        let mut options: Vec<String> = vec!["serve".into(), "--device".into(), device.into()];
+        options.extend(more.iter().map(|&option| option.into()));
+        options.extend(names.iter().zip(&kept).flat_map(|(name, number)| [(*name).into(), number.to_string()]));
+        let (broker, control, output) = spawn(&options, leases, kept);
+        let mut guest = Self::of(broker, control, output, &file, memory, doorbell, wake);
+        let line = guest.control_line();
+        if line["ready"] == true { Ok(guest) } else { Err(line) }
+    }
+
+    /// A guest whose session is given to a broker that has waited for one, perhaps one that goes on.
+    pub fn start_in(waiting: Waiting, session: Option<&OwnedFd>) -> Result<Self, serde_json::Value> {
+        let (file, doorbell, wake) = session_descriptors(MEMORY, true);
+        let mut given = vec![file.as_fd(), doorbell.as_fd(), wake.as_fd()];
+        given.extend(session.map(AsFd::as_fd));
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut ancillary = rustix::net::SendAncillaryBuffer::new(&mut space);
+        ancillary.push(rustix::net::SendAncillaryMessage::ScmRights(&given));
+        let line = b"{\"serve\": {\"epoch\": 3, \"present\": null, \"recover\": 0}}\n";
+        let parts = [std::io::IoSlice::new(line)];
+        let flags = rustix::net::SendFlags::NOSIGNAL;
+        let Waiting { broker, control, output, .. } = waiting;
+        rustix::net::sendmsg(control.get_ref(), &parts, &mut ancillary, flags).expect("the broker listens");
+        let mut guest = Self::of(broker, control, output, &file, MEMORY, doorbell, wake);
+        let line = guest.control_line();
+        if line["ready"] == true { Ok(guest) } else { Err(line) }
+    }
+
+    fn of(
+        broker: Child,
+        control: BufReader<UnixStream>,
+        output: PathBuf,
+        file: &OwnedFd,
+        memory: u64,
+        doorbell: OwnedFd,
+        wake: OwnedFd,
+    ) -> Self {
         // SAFETY: a fresh mapping of the session, as long as the file.
         let start = unsafe {
             let access = ProtFlags::READ | ProtFlags::WRITE;
-            rustix::mm::mmap(core::ptr::null_mut(), memory as usize, access, MapFlags::SHARED, &file, 0).expect("mmap")
+            rustix::mm::mmap(core::ptr::null_mut(), memory as usize, access, MapFlags::SHARED, file, 0).expect("mmap")
         };
-        let mut guest = Self {
+        Self {
             broker,
-            control: Some(BufReader::new(control)),
+            control: Some(control),
             start: start.cast(),
             len: memory as usize,
             doorbell,
@@ -181,9 +184,7 @@ impl Guest {
             next_id: 0,
             arena_used: 0,
             output,
-        };
-        let line = guest.control_line();
-        if line["ready"] == true { Ok(guest) } else { Err(line) }
+        }
     }
 
     /// A guest on another implementation's device, where there is one.
@@ -222,8 +223,16 @@ impl Guest {
 
     /// Goes on where another guest of the same session was: its numbers, its place in the ring.
     pub fn go_on_from(&mut self, other: &Self) {
-        (self.tail, self.sequence) = (other.tail, other.sequence);
-        (self.next_id, self.arena_used) = (other.next_id, other.arena_used);
+        self.take_place(other.place_in_ring());
+    }
+
+    /// What a guest that goes on with the session must know.
+    pub fn place_in_ring(&self) -> (u64, u32, Id, u64) {
+        (self.tail, self.sequence, self.next_id, self.arena_used)
+    }
+
+    pub fn take_place(&mut self, place: (u64, u32, Id, u64)) {
+        (self.tail, self.sequence, self.next_id, self.arena_used) = place;
     }
 
     /// Goes on where the broker is in the ring.
@@ -438,6 +447,75 @@ impl Drop for Guest {
         // SAFETY: the mapping is not used any more.
         unsafe { rustix::mm::munmap(self.start.cast(), self.len).expect("munmap") };
     }
+}
+
+/// A broker that has opened a device and has no session yet.
+pub struct Waiting {
+    pub broker: Child,
+    control: BufReader<UnixStream>,
+    output: PathBuf,
+    /// What it said of itself.
+    pub said: serde_json::Value,
+}
+
+impl Waiting {
+    /// Starts one and waits until its device is open; the error line where that fails.
+    pub fn start(device: &str, leases: &Path, more: &[&str]) -> Result<Self, serde_json::Value> {
+        let mut options: Vec<String> = vec!["standby".into(), "--device".into(), device.into()];
+        options.extend(more.iter().map(|&option| option.into()));
+        let (broker, mut control, output) = spawn(&options, leases, Vec::new());
+        let mut line = String::new();
+        control.read_line(&mut line).expect("a line in time");
+        let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        if said["standby"] == true { Ok(Self { broker, control, output, said }) } else { Err(said) }
+    }
+
+    /// Nobody wants it.
+    pub fn close(mut self) -> std::process::ExitStatus {
+        drop(self.control);
+        wait(&mut self.broker)
+    }
+}
+
+/// Memory, doorbell and wake-up of a new session.
+fn session_descriptors(memory: u64, sealed: bool) -> (OwnedFd, OwnedFd, OwnedFd) {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = rustix::fs::memfd_create(c"session", flags).expect("memfd");
+    rustix::fs::ftruncate(&file, memory).expect("ftruncate");
+    if sealed {
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW).expect("seals");
+    }
+    let eventfd = || {
+        let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
+        rustix::event::eventfd(0, flags).expect("eventfd")
+    };
+    (file, eventfd(), eventfd())
+}
+
+/// Starts a broker that inherits `kept` and one end of a control socket; the other end, and where its output goes.
+fn spawn(options: &[String], leases: &Path, mut kept: Vec<i32>) -> (Child, BufReader<UnixStream>, PathBuf) {
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("pair");
+    let output = leases.join(format!("output-{}", theirs.as_raw_fd()));
+    let log = std::fs::File::create(&output).expect("a log");
+    let number = theirs.as_raw_fd();
+    kept.push(number);
+    let mut command = Command::new(broker());
+    command.args(options).args(runtime_arguments()).args(["--control-fd", &number.to_string()]);
+    command.arg("--lease-dir").arg(leases).stdin(Stdio::null()).stdout(log);
+    // SAFETY: only fcntl between fork and exec, on descriptors that are open here.
+    unsafe {
+        command.pre_exec(move || {
+            for &number in &kept {
+                rustix::io::fcntl_setfd(BorrowedFd::borrow_raw(number), rustix::io::FdFlags::empty())?;
+            }
+            Ok(())
+        });
+    }
+    let broker = command.spawn().expect("a broker");
+    let control = UnixStream::from(ours);
+    control.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    (broker, BufReader::new(control), output)
 }
 
 /// Every process of this machine whose parent, or parent's parent, is `pid`.
