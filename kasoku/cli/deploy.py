@@ -1,6 +1,7 @@
 """`kasoku deploy`: functions from a file, which is read, never run."""
 
 import base64
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ class Target(NamedTuple):
 @click.option("--lease", default=None, help="With --handler: wait, or refuse.")
 @click.option("--memory", type=int, default=None, help="With --handler: MiB of memory.")
 @click.option("--timeout", type=float, default=None, help="With --handler: seconds that an invocation may take.")
+@click.option("--warmup", default=None, metavar="JSON", help="With --handler: an event to run before the snapshot.")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="With --handler: an environment variable.")
 def deploy(
     file: Path,
@@ -50,6 +52,8 @@ def deploy(
     from kasoku.sdk.remote import Gateway
 
     given = {key: value for key, value in options.items() if value is not None}
+    if "warmup" in given:
+        given["warmup"] = _event(given["warmup"])
     if requirement:
         given["requirements"] = list(requirement)
     if env:
@@ -83,6 +87,13 @@ def find_targets(file: Path, name: str | None, handler: str | None, options: dic
             f"--name {name}: {file.name} declares {len(declared)} functions; give them names in @app.function"
         )
     return [Target(check_name(name or d.name), d.handler, d.options.to_json()) for d in declared]
+
+
+def _event(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise KasokuError(f"--warmup {text}: not JSON: {error}") from None
 
 
 def _pair(text: str) -> tuple[str, str]:

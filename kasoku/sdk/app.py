@@ -53,6 +53,7 @@ class App:
         env: Mapping[str, str] | None = None,
         volumes: Mapping[str, str] | None = None,
         secrets: Sequence[str] = (),
+        warmup: object = None,
     ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
 
     def function(

@@ -3,6 +3,7 @@
 A NamedTuple instead of a dataclass: `dataclasses` imports `inspect`, milliseconds that every cold start would pay.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ LEASE_MODES = ("wait", "refuse")
 ISOLATIONS = ("instance", "invocation")
 KINDS = ("cpu", "gpu", "accelerator")
 MAX_ENV_BYTES = 32 * 1024
+MAX_WARMUP_BYTES = 48 * 1024
 
 
 class FunctionOptions(NamedTuple):
@@ -66,11 +68,15 @@ class FunctionOptions(NamedTuple):
     """What an invocation finds of those before it: what they left in their `instance`, or nothing (`invocation`)."""
     secrets: tuple[str, ...] = ()
     """Names of secrets (`kasoku secret set`) that become environment variables of the function."""
+    warmup: str | None = None
+    """JSON of an event that the function is called with before its snapshot is taken, so that what it does for the
+    first time is done by then; the result is dropped. None: no such event."""
 
     def to_json(self) -> dict[str, Any]:
         """A mapping that `parse_options` accepts."""
         lists = {"requirements": list(self.requirements), "secrets": list(self.secrets)}
-        return {**self._asdict(), **lists, "env": dict(self.env), "volumes": dict(self.volumes)}
+        warmup = None if self.warmup is None else json.loads(self.warmup)
+        return {**self._asdict(), **lists, "env": dict(self.env), "volumes": dict(self.volumes), "warmup": warmup}
 
 
 _CHOICES = {"lease": LEASE_MODES, "isolation": ISOLATIONS, "present": KINDS}
@@ -135,6 +141,8 @@ def _checked(option: str, value: Any) -> Any:
         return _volumes(value)
     if option == "secrets":
         return _secrets(value)
+    if option == "warmup":
+        return _event(value)
     return _environment(value)
 
 
@@ -196,6 +204,16 @@ def check_variable(option: str, name: object) -> str:
     if not isinstance(name, str) or len(name) > 128 or not _ENV_NAME.fullmatch(name):
         raise OptionError(option, f"{name!r} is not a variable's name")
     return name
+
+
+def _event(value: Any) -> str:
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise OptionError("warmup", f"{value!r} is not an event, as JSON carries it") from None
+    if len(text) > MAX_WARMUP_BYTES:
+        raise OptionError("warmup", f"the event is longer than {MAX_WARMUP_BYTES} bytes of JSON")
+    return text
 
 
 def _environment(value: Any) -> tuple[tuple[str, str], ...]:

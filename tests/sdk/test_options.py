@@ -9,7 +9,7 @@ from kasoku.sdk.options import FunctionOptions, check_name, parse_options
 
 
 def test_defaults_and_round_trip() -> None:
-    asked = {"accelerator": "opencl:intel:0", "requirements": ["numpy"], "volumes": {"/m": "w"}}
+    asked = {"accelerator": "opencl:intel:0", "requirements": ["numpy"], "volumes": {"/m": "w"}, "warmup": {"n": 1}}
     options = parse_options({**asked, "env": {"B": "2", "A": "1"}})
     assert options.env == (("A", "1"), ("B", "2"))
     assert parse_options(options.to_json()) == options
@@ -45,6 +45,9 @@ def test_defaults_and_round_trip() -> None:
         ("volumes", {"/a/../b": "weights"}, "not an absolute path"),
         ("volumes", {"/a": "weights", "/a/": "other"}, "named twice"),
         ("volumes", {"/a": "../weights"}, "not the name of a volume"),
+        ("warmup", {1, 2}, "as JSON carries it"),
+        ("warmup", float("inf"), "as JSON carries it"),
+        ("warmup", "x" * 50_000, "longer than"),
         ("gpu", 1, "unknown"),
     ],
 )

@@ -144,21 +144,45 @@ def test_a_damaged_snapshot_is_made_anew(damage: Callable[[Path], None], tmp_pat
     server.stop()
 
 
+WARM = """
+import ctypes, os
+calls = []
+def handler(event, context):
+    calls.append((event, context.aws_request_id == "warm-up"))
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_char_p
+    key = getenv(b"KEY")
+    return {"calls": list(calls), "key": key and key.decode()}
+"""
+
+
+def test_a_warm_up_event_is_in_every_clone(server: Server) -> None:
+    deploy(server, "warm", WARM, memory=64, warmup={"n": 7}, env={"KEY": "k"})
+    for number in range(2):
+        answer = server.call("warm", number)
+        # What C code asks for in the environment is the clone's, too; while the function initialised, it was not there.
+        assert answer.result == {"calls": [[{"n": 7}, True], [number, False]], "key": "k"}
+        assert was_restored(answer), log(server, "warm")
+
+
 UNSNAPSHOTABLE = {
     "reads_secret": ("import os\nkey = os.environ['KEY']\ndef handler(e, c): return key", "reads KEY"),
     "fails": ("import nothing_like_it\ndef handler(e, c): return 1", "its initialisation fails"),
     "hangs": ("import time\ntime.sleep(100)\ndef handler(e, c): return 1", "its initialisation took more than 2 s"),
     "exits": ("import os\nos._exit(3)", "it ended while it was initialised"),
+    "warm_fails": ("def handler(e, c): return 1 // e['n']", "the warm-up event fails: integer division"),
+    "warm_secret": ("import os\ndef handler(e, c): return os.environ['KEY']", "reads KEY"),
 }
 
 
 @pytest.mark.parametrize("name", UNSNAPSHOTABLE)
 def test_what_cannot_be_saved_boots_and_says_why(name: str, server: Server) -> None:
     source, reason = UNSNAPSHOTABLE[name]
-    server.deploy(name, source, env={"KEY": "k"}, memory=64, idle_timeout=0, init_timeout=2)
+    warmup = {"n": 0} if name.startswith("warm") else None
+    server.deploy(name, source, env={"KEY": "k"}, memory=64, idle_timeout=0, init_timeout=2, warmup=warmup)
     eventually(lambda: "no snapshot, instances boot" in log(server, name), "a warning")
     assert reason in log(server, name)
-    if name == "reads_secret":
+    if name in ("reads_secret", "warm_secret"):
         answer = server.call(name)
         assert answer.result == "k" and not was_restored(answer)
 

@@ -11,7 +11,7 @@ from kasoku.node.broker import Broker, SavedSession, SessionPlan
 from kasoku.node.errors import FunctionFailed, PlatformError
 from kasoku.node.failures import read_failure
 from kasoku.node.framed import ConnectionEnded
-from kasoku.node.launch import SDK, environment, launch
+from kasoku.node.launch import SDK, description, environment, launch
 from kasoku.node.logs import FunctionLog
 from kasoku.node.process import PipeReader, Sink, close_all
 from kasoku.node.runner import MAX_PAYLOAD, Hello, InitError, Ready, RunnerProtocol
@@ -108,7 +108,8 @@ async def _initialise(function: FunctionVersion, runner: RunnerProtocol) -> None
             "withheld": withheld,
             "package_paths": [*function.package_paths, SDK],
             "max_response_bytes": MAX_PAYLOAD,
-            "function": {},
+            "function": description(function, "", None),
+            "warmup": function.options.warmup,
         }
     )
     answer, body = await runner.receive()

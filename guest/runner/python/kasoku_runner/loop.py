@@ -15,6 +15,8 @@ from kasoku_runner.parts import FRAMES, Parts, yields
 
 PROTOCOL = 1
 REHEARSALS = 20
+WARM_UP_MS = 60_000
+"""What a warm-up event's context says is left; the agent ends an initialisation that takes longer."""
 Failure = dict[str, Any]
 
 
@@ -36,6 +38,8 @@ def run(channel_name: str) -> int:
     try:
         call = handler.load(init["handler"])
         if saved:
+            if init["warmup"] is not None:
+                _warm_up(channel, call, init)
             snapshot.find_generators()
             _rehearse(init["max_response_bytes"], REHEARSALS)
         read = snapshot.prepare() if saved else []
@@ -51,6 +55,20 @@ def run(channel_name: str) -> int:
     _flush()
     channel.send({"type": "ready", "timings": {"imports_ms": _since(start)}, "withheld": read})
     return _serve(channel, call, init["function"], init["max_response_bytes"])
+
+
+def _warm_up(channel: Channel, call: handler.Call, init: dict[str, Any]) -> None:
+    """Serve the function's own event before the snapshot. Raises InitFailure; SystemExit passes through."""
+    invocation = {"request_id": "warm-up", "timeout_ms": WARM_UP_MS}
+    context = Context(init["function"], invocation)
+    payload = init["warmup"].encode()
+    limit = init["max_response_bytes"]
+    _, failure, exit_status = _answer(call, payload, context, limit, Parts(channel, invocation))
+    if failure:
+        if exit_status is not None:
+            raise SystemExit(exit_status)
+        message = f"the warm-up event fails: {failure['errorMessage']}"
+        raise InitFailure(failure["errorType"], message, failure["stackTrace"])
 
 
 def _rehearse(limit: int, times: int) -> None:
