@@ -43,7 +43,8 @@ pub const FETCH: u32 = 7;
 /// The `len` bytes behind the (empty) path, to `handle` at `offset`, or at its end where `flags` is [`APPEND`]. `Reply.value`
 /// is how many were written; the attributes are those afterwards.
 pub const WRITE: u32 = 8;
-/// Makes regular file `path`, which does not exist, with permissions `mode`, and opens it for writing and reading.
+/// Makes regular file `path`, which does not exist, with permissions `mode`, and opens it for writing and reading; where
+/// `flags` has [`NAMELESS`], a file without a name in directory `path`.
 pub const CREATE: u32 = 9;
 /// Length `offset` for `handle`, or for regular file `path` where `handle` is 0.
 pub const TRUNCATE: u32 = 10;
@@ -55,13 +56,13 @@ pub const UNLINK: u32 = 12;
 pub const REMOVE_DIR: u32 = 13;
 /// Gives `path` the second path; `flags` as of `renameat2`: RENAME_NOREPLACE (1) or RENAME_EXCHANGE (2).
 pub const RENAME: u32 = 14;
-/// The second path becomes another name of `path`.
+/// The second path becomes another name of `path`, or (`handle` not 0, `path` empty) of the file that is open there.
 pub const LINK: u32 = 15;
 /// Makes symbolic link `path`; the bytes behind are its target.
 pub const SYMLINK: u32 = 16;
-/// Permissions `mode` for `path`.
+/// Permissions `mode` for `path`, or for `handle` where it is not 0.
 pub const SET_MODE: u32 = 17;
-/// [`Times`] (the bytes behind) for `path`.
+/// [`Times`] (the bytes behind) for `path`, or for `handle` where it is not 0.
 pub const SET_TIMES: u32 = 18;
 /// What was written to `handle` is on the disk.
 pub const SYNC: u32 = 19;
@@ -72,6 +73,10 @@ pub const STAT_HANDLE: u32 = 20;
 pub const FOR_WRITING: u32 = 1;
 /// `Request.flags` of WRITE.
 pub const APPEND: u32 = 1;
+/// `Request.flags` of CREATE: as O_TMPFILE.
+pub const NAMELESS: u32 = 1;
+/// `Request.flags` of CREATE, with [`NAMELESS`]: the file never gets a name.
+pub const FOR_EVER: u32 = 2;
 
 /// `Request.flags` of READ_DIR: links are not followed; an entry that cannot be looked at is left out.
 pub const WITH_ATTRIBUTES: u32 = 1;

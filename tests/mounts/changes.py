@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import mmap
 import os
 import sys
@@ -113,3 +114,127 @@ for index in range(300):
 tell(
     "many", lambda: (len(os.listdir("d/e")), [os.unlink(f"d/e/{index}") for index in range(300)] and os.listdir("d/e"))
 )
+
+
+# Files without a name, and files whose name is another by now: what is open is reached all the same.
+def name_it(number: int, name: str) -> None:
+    # With a directory to start from Python follows the link.
+    os.link(f"proc/self/fd/{number}", name, src_dir_fd=os.open("/", os.O_RDONLY))
+
+
+def nameless() -> tuple[Any, ...]:
+    number = os.open("d", os.O_TMPFILE | os.O_RDWR, 0o600)
+    os.write(number, b"from nowhere")
+    before = os.fstat(number).st_nlink, os.listdir("d/e")
+    os.fchmod(number, 0o644)
+    again = os.open(f"/proc/self/fd/{number}", os.O_RDWR)
+    os.pwrite(again, b"F", 0)
+    name_it(number, "d/named")
+    return before, os.fstat(number).st_nlink, mode("d/named"), read("d/named")
+
+
+def renamed() -> tuple[Any, ...]:
+    number = os.open("d/named", os.O_RDWR)
+    os.rename("d/named", "d/other")
+    write("d/named", b"")
+    os.fchmod(number, 0o600)
+    os.utime(number, ns=(1, 2))
+    return mode("d/named"), mode("d/other"), os.stat("d/other").st_mtime_ns, os.stat("d/named").st_mtime_ns == 2
+
+
+tell("nameless", nameless)
+tell("never named", lambda: name_it(os.open("d", os.O_TMPFILE | os.O_RDWR | os.O_EXCL), "never"))
+tell("nameless for reading", lambda: os.open("d", os.O_TMPFILE | os.O_RDONLY))
+tell("renamed while open", renamed)
+
+
+# Mappings, and the same file by calls.
+def in_child(call: Callable[[], object]) -> int:
+    child = os.fork()
+    if child == 0:
+        call()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def opened(name: str, size: int) -> int:
+    write(name, b"." * size)
+    return os.open(name, os.O_RDWR)
+
+
+def shared() -> tuple[Any, ...]:
+    number = opened("mapped", 10_000)
+    with mmap.mmap(number, 0) as one, mmap.mmap(number, 0) as two:
+        one[5:8] = b"one"
+        seen: tuple[bytes, ...] = two[4:9], os.pread(number, 5, 4), read("mapped")[4:9]
+        os.pwrite(number, b"by call", 9_000)
+        write("mapped", b"Z", os.O_WRONLY)
+        seen += one[9_000:9_007], two[0:1], two[5:8]
+        code = in_child(lambda: two.__setitem__(slice(4096, 4101), b"child"))
+        return *seen, code, one[4096:4101], os.fstat(number).st_size
+
+
+def grown() -> tuple[Any, ...]:
+    number = opened("grown", 100)
+    with mmap.mmap(number, 100) as mapped:
+        mapped[99:100] = b"!"
+        os.ftruncate(number, 50)
+        os.ftruncate(number, 100)
+        os.pwrite(number, b"end", 9_000)
+        with mmap.mmap(number, 0) as whole:
+            whole[5_000:5_002] = b"xx"
+            return mapped[48:52], mapped[99:100], len(whole), os.pread(number, 4, 4_999), whole[8_999:9_003]
+
+
+def private_of_shared() -> tuple[Any, ...]:
+    number = opened("both", 4096)
+    with mmap.mmap(number, 0) as ours, mmap.mmap(number, 0, flags=mmap.MAP_PRIVATE) as own:
+        own[1:2] = b"p"
+        ours[2:3] = b"s"
+        return own[0:4], ours[0:4], read("both")[:4]
+
+
+def removed_while_mapped() -> tuple[Any, ...]:
+    number = opened("removed", 4096)
+    with mmap.mmap(number, 0) as mapped:
+        os.close(number)
+        os.unlink("removed")
+        mapped[0:4] = b"gone"
+        mapped.flush()
+        return mapped[:5], os.path.exists("removed")
+
+
+def reading_only() -> None:
+    number = os.open("mapped", os.O_RDONLY)
+    mmap.mmap(number, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+def beyond_the_end() -> int:
+    number = opened("short", 8192)
+    with mmap.mmap(number, 0) as mapped:
+        mapped[4096:4097] = b"x"
+        os.ftruncate(number, 10)
+        return in_child(lambda: print(mapped[5000]))
+
+
+def sparse() -> tuple[Any, ...]:
+    number = opened("sparse", 0)
+    os.ftruncate(number, 3 << 20)
+    with mmap.mmap(number, 0) as mapped:
+        for at in range(0, 3 << 20, 9_999):
+            mapped[at : at + 2] = b"ab"
+        mapped.flush()
+    return hash_of(read("sparse")), os.stat("sparse").st_size
+
+
+def hash_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+tell("map shared", shared)
+tell("map and grow", grown)
+tell("map shared and privately", private_of_shared)
+tell("map and remove", removed_while_mapped)
+tell("map for writing what is open for reading", reading_only)
+tell("map beyond the end", beyond_the_end)
+tell("map sparsely", sparse)

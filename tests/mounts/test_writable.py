@@ -94,15 +94,94 @@ def test_a_mount_for_reading_stays_so(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "kept"
 
 
-def test_shared_writable_mappings_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x" * 5000)
-    script = (
-        "import mmap, os\n"
-        "number = os.open('/m/file', os.O_RDWR)\n"
-        "print(mmap.mmap(number, 0, prot=mmap.PROT_READ)[4999:])\n"
-        "try: mmap.mmap(number, 0)\n"
-        "except OSError as error: print(error.strerror)\n"
-    )
-    command = guest(f"{tmp_path}:/m:rw", "/usr/bin/python3", "-c", script)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    assert done.stdout == "b'x'\nNo such device\n", done.stderr
+MAPS = """
+import mmap, os, sys
+number = os.open("/m/file", os.O_RDWR)
+mapped = mmap.mmap(number, 0)
+def tell(what):
+    print(what, flush=True)
+    sys.stdin.readline()
+mapped[0:5] = b"first"
+mapped[8190:8194] = b"over"
+mapped.flush()
+tell("flushed")
+mapped[10:14] = b"mine"
+mapped.flush()
+print(mapped[20:26])
+mapped[30:36] = b"unmapped"[:6]
+mapped.close()
+tell("unmapped")
+mapped = mmap.mmap(number, 0)
+mapped[40:44] = b"sync"
+os.fsync(number)
+tell("synced")
+if os.fork() == 0:
+    mapped[50:56] = b"killed"
+    os.kill(os.getpid(), 9)
+os.wait()
+mapped[60:64] = b"exit"
+"""
+
+
+def test_the_host_sees_what_is_written_to_a_mapping_when_linux_promises_it(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"." * 10_000)
+    command = guest(f"{tmp_path}:/m:rw", "/usr/bin/python3", "-c", MAPS)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        given, said = process.stdin, process.stdout
+        assert given and said
+        assert said.readline() == "flushed\n"
+        assert (file.read_bytes()[:6], file.read_bytes()[8188:8196]) == (b"first.", b"..over..")
+        with file.open("r+b") as ours:
+            ours.seek(20)
+            ours.write(b"theirs")
+        given.write("\n")
+        assert said.readline() == "b'theirs'\n"
+        assert said.readline() == "unmapped\n"
+        assert file.read_bytes()[:37] == b"first.....mine......theirs....unmapp."
+        given.write("\n")
+        assert said.readline() == "synced\n"
+        assert file.read_bytes()[40:45] == b"sync."
+        given.write("\n")
+    assert process.returncode == 0
+    assert file.read_bytes()[40:66] == b"sync......killed....exit.."
+    assert file.stat().st_size == 10_000
+
+
+SHRINKS = """
+import mmap, os, sys
+number = os.open("/m/file", os.O_RDWR)
+mapped = mmap.mmap(number, 0)
+mapped[0:4] = b"head"
+mapped[900_000:900_004] = b"tail"
+print("written", flush=True)
+sys.stdin.readline()
+child = os.fork()
+if child == 0:
+    print(mapped[5_900_000])
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+mapped.flush()
+print(os.fstat(number).st_size, mapped[0:4])
+child = os.fork()
+if child == 0:
+    mapped[900_000] = 1
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_a_file_that_the_host_shortens_under_a_mapping_is_shorter(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"." * 6_000_000)
+    command = guest(f"{tmp_path}:/m:rw", "/usr/bin/python3", "-c", SHRINKS)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == "written\n"
+        os.truncate(file, 10_000)
+        process.stdin.write("\n")
+        process.stdin.close()
+        # The pages that the host took away are SIGBUS; what was written to them is not made again.
+        assert process.stdout.read().splitlines() == ["-7", "10000 b'head'", "-7"]
+    assert process.returncode == 0
+    assert file.read_bytes() == b"head" + b"." * 9_996

@@ -69,6 +69,7 @@ pub fn started_ns() -> u64 {
 
 /// The first program has ended, and with it the VM.
 pub fn end(status: u32) -> ! {
+    crate::fs::live::write_back_all();
     let lifetime_us = (time::monotonic_ns() - started_ns()) / 1000;
     if let Some(report) = stats::report(lifetime_us, crate::syscall::name) {
         crate::console::line(&report);

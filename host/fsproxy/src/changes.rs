@@ -7,12 +7,12 @@ use crate::root::{Root, kind, open_beneath};
 use crate::rules::Visibility;
 use crate::server::Server;
 use kasoku_abi::fs::{
-    APPEND, CREATE, DATA_LEN, LINK, MAKE_DIR, PATH_MAX, REMOVE_DIR, RENAME, Reply, Request, SET_MODE, SET_TIMES,
-    SYMLINK, SYNC, TRUNCATE, Times, UNLINK, WRITE,
+    APPEND, CREATE, DATA_LEN, FOR_EVER, LINK, MAKE_DIR, NAMELESS, PATH_MAX, REMOVE_DIR, RENAME, Reply, Request,
+    SET_MODE, SET_TIMES, SYMLINK, SYNC, TRUNCATE, Times, UNLINK, WRITE,
 };
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, fchmod, fsync, ftruncate, linkat, mkdirat,
-    renameat_with, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, fchmod, fsync, ftruncate, futimens, linkat,
+    mkdirat, renameat_with, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use std::ffi::CString;
@@ -33,10 +33,11 @@ pub fn answer(server: &mut Server, request: &Request, window: &Window) -> Result
         SYNC => fsync(server.handles.get_changeable(request.handle)?).map(|()| Reply::default()),
         CREATE => {
             let (root, path) = place(server, request, window)?;
-            let file = create(root, &path, request.mode)?;
+            let file = create(root, &path, request)?;
             let attributes = attributes::of_file(&file)?;
             Ok(Reply { value: server.handles.insert(file, true)?, attributes, ..Reply::default() })
         }
+        SET_MODE | SET_TIMES | LINK if request.handle != 0 => change_open(server, request, window),
         TRUNCATE | MAKE_DIR | UNLINK | REMOVE_DIR | RENAME | LINK | SYMLINK | SET_MODE | SET_TIMES => {
             let (root, path) = place(server, request, window)?;
             change(root, &path, request, window)
@@ -82,6 +83,26 @@ fn change(root: &Root, path: &GuestPath, request: &Request, window: &Window) -> 
     .map(|()| Reply::default())
 }
 
+/// Changes an open file that has no name, or need not have the one it was opened by.
+fn change_open(server: &Server, request: &Request, window: &Window) -> Result<Reply, Errno> {
+    let file = server.handles.get_changeable(request.handle)?;
+    if request.path_len != 0 {
+        return Err(Errno::INVAL);
+    }
+    match request.operation {
+        SET_MODE => fchmod(file, allowed(request.mode)?),
+        SET_TIMES => futimens(file, &times(&behind(request, window)?)?),
+        _ => {
+            // The other path, as the one path of a request, is checked like any.
+            let (root, path) = place(server, &Request { path_len: request.len, len: 0, ..*request }, window)?;
+            let (parent, name) = root.parent(&path)?;
+            let (directory, number) = server.descriptor(file)?;
+            linkat(directory, number, &parent, &name, AtFlags::SYMLINK_FOLLOW)
+        }
+    }
+    .map(|()| Reply::default())
+}
+
 /// The bytes behind the request's path.
 fn behind(request: &Request, window: &Window) -> Result<Vec<u8>, Errno> {
     let begin = request.path_len as usize;
@@ -100,10 +121,20 @@ fn permissions(mode: u32) -> Mode {
     Mode::from_raw_mode(mode & MODE_MASK)
 }
 
-fn create(root: &Root, path: &GuestPath, mode: u32) -> Result<OwnedFd, Errno> {
-    let (parent, name) = root.parent(path)?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOCTTY;
-    open_beneath(&parent, name, flags, permissions(mode))
+fn create(root: &Root, path: &GuestPath, request: &Request) -> Result<OwnedFd, Errno> {
+    let mode = permissions(request.mode);
+    let nameless = match request.flags {
+        0 => {
+            let (parent, name) = root.parent(path)?;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOCTTY;
+            return open_beneath(&parent, name, flags, mode);
+        }
+        NAMELESS => OFlags::empty(),
+        flags if flags == NAMELESS | FOR_EVER => OFlags::EXCL,
+        _ => return Err(Errno::INVAL),
+    };
+    let directory = root.open(path, OFlags::PATH | OFlags::DIRECTORY)?;
+    open_beneath(&directory, c".".into(), OFlags::RDWR | OFlags::TMPFILE | nameless, mode)
 }
 
 fn write(server: &Server, request: &Request, window: &Window) -> Result<Reply, Errno> {
@@ -134,12 +165,7 @@ fn truncate(file: &OwnedFd, request: &Request) -> Result<Reply, Errno> {
 
 /// Changes a file or directory that this process may open; a link's permissions mean nothing.
 fn set_mode(root: &Root, path: &GuestPath, mode: u32) -> Result<(), Errno> {
-    if mode & !0o7777 != 0 {
-        return Err(Errno::INVAL);
-    }
-    if mode & !MODE_MASK != 0 {
-        return Err(Errno::PERM);
-    }
+    let permissions = allowed(mode)?;
     let (_, attributes) = root.stat(path)?;
     let file = match kind(&attributes) {
         FileType::RegularFile => match root.open_regular(path, OFlags::RDONLY) {
@@ -150,15 +176,27 @@ fn set_mode(root: &Root, path: &GuestPath, mode: u32) -> Result<(), Errno> {
         FileType::Symlink => return Err(Errno::OPNOTSUPP),
         _ => return Err(Errno::PERM),
     };
-    fchmod(&file, permissions(mode))
+    fchmod(&file, permissions)
+}
+
+/// Permissions that may be asked for.
+fn allowed(mode: u32) -> Result<Mode, Errno> {
+    match mode {
+        mode if mode & !0o7777 != 0 => Err(Errno::INVAL),
+        mode if mode & !MODE_MASK != 0 => Err(Errno::PERM),
+        mode => Ok(permissions(mode)),
+    }
 }
 
 fn set_times(parent: &OwnedFd, name: &CString, bytes: &[u8]) -> Result<(), Errno> {
+    utimensat(parent, name, &times(bytes)?, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn times(bytes: &[u8]) -> Result<Timestamps, Errno> {
     let times = Times::read_from_bytes(bytes).map_err(|_| Errno::INVAL)?;
     let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
-    let times = Timestamps {
+    Ok(Timestamps {
         last_access: time(times.accessed_s, times.accessed_ns),
         last_modification: time(times.modified_s, times.modified_ns),
-    };
-    utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+    })
 }

@@ -20,6 +20,7 @@ pub use window::Window;
 use kasoku_jail::policies::{FSPROXY, FSPROXY_WRITING};
 use kasoku_jail::{FileRules, JailError, apply, restrict_files};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
@@ -35,6 +36,8 @@ pub enum Error {
     Wait(Errno),
 }
 
+const FOR_PATHS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 /// Serves until the control socket closes.
 pub fn run(arguments: Arguments) -> Result<(), Error> {
     let Arguments { memory, doorbell, wake, control, roots } = arguments;
@@ -49,10 +52,11 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     let of_kind = |writable| roots.iter().filter(move |root| root.is_writable() == writable).map(Root::directory);
     let (read, edit): (Vec<_>, Vec<_>) = (of_kind(false).collect(), of_kind(true).collect());
     let policy = if edit.is_empty() { &FSPROXY } else { &FSPROXY_WRITING };
+    let descriptors = if edit.is_empty() { None } else { openat(CWD, "/proc/self/fd", FOR_PATHS, Mode::empty()).ok() };
     restrict_files(FileRules { read: &read, edit: &edit, ..FileRules::default() })?;
     // The guest's umask counts, not ours.
-    rustix::process::umask(rustix::fs::Mode::empty());
-    let mut server = Server::new(roots);
+    rustix::process::umask(Mode::empty());
+    let mut server = Server::new(roots, descriptors);
     apply(policy)?;
     loop {
         // The control socket carries nothing: that it becomes readable is its end.

@@ -12,16 +12,25 @@ use kasoku_abi::fs::{
 };
 use rustix::fs::{FileType, OFlags, readlinkat};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 pub struct Server {
     roots: Vec<Root>,
     pub(crate) handles: Handles,
+    /// This process's open files as the kernel shows them, by which one without a name gets one.
+    descriptors: Option<OwnedFd>,
 }
 
 impl Server {
-    pub fn new(roots: Vec<Root>) -> Self {
-        Self { roots, handles: Handles::default() }
+    /// `descriptors` is `/proc/self/fd`, where the guest may change files.
+    pub fn new(roots: Vec<Root>, descriptors: Option<OwnedFd>) -> Self {
+        Self { roots, handles: Handles::default(), descriptors }
+    }
+
+    /// The directory and the name that lead to an open file of this process.
+    pub fn descriptor(&self, file: &OwnedFd) -> Result<(&OwnedFd, String), Errno> {
+        let directory = self.descriptors.as_ref().ok_or(Errno::OPNOTSUPP)?;
+        Ok((directory, file.as_raw_fd().to_string()))
     }
 
     /// Serves the request that lies in the window.

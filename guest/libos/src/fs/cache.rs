@@ -8,6 +8,8 @@ use crate::mm::frame::{Frame, memory};
 use crate::sync::Mutex;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use kasoku_abi::layout::PAGE;
 
 /// A file up to this size is fetched whole on first touch.
@@ -19,7 +21,7 @@ const PIECE_PAGES: u64 = (1 << 20) / PAGE;
 pub struct PageCache {
     fetch: Arc<dyn Fetch>,
     pages: Mutex<BTreeMap<u64, Frame>>,
-    page_count: u64,
+    page_count: AtomicU64,
 }
 
 /// Fetched pieces, oldest first.
@@ -39,7 +41,8 @@ struct Piece {
 
 impl PageCache {
     pub fn new(fetch: Arc<dyn Fetch>, len: u64) -> Arc<PageCache> {
-        Arc::new(PageCache { fetch, pages: Mutex::new(BTreeMap::new()), page_count: len.div_ceil(PAGE) })
+        let page_count = AtomicU64::new(len.div_ceil(PAGE));
+        Arc::new(PageCache { fetch, pages: Mutex::new(BTreeMap::new()), page_count })
     }
 
     /// The page at `index`, fetched if need be.
@@ -47,8 +50,29 @@ impl PageCache {
         if let Some(frame) = self.pages.lock().get(&index) {
             return Ok(frame.clone());
         }
-        self.fetch_around(index)?;
-        self.pages.lock().get(&index).cloned().ok_or(Errno::EIO)
+        // A piece that could be fetched in part may have brought what is asked for.
+        let fetched = self.fetch_around(index);
+        self.pages.lock().get(&index).cloned().ok_or(fetched.err().unwrap_or(Errno::EIO))
+    }
+
+    /// The page at `index`, if it is here.
+    pub fn present(&self, index: u64) -> Option<Frame> {
+        self.pages.lock().get(&index).cloned()
+    }
+
+    /// All pages that are here.
+    pub fn all_present(&self) -> Vec<u64> {
+        self.pages.lock().keys().copied().collect()
+    }
+
+    /// The file has another length: what is fetched from now on goes by it.
+    pub fn set_len(&self, len: u64) {
+        self.page_count.store(len.div_ceil(PAGE), Ordering::Relaxed);
+    }
+
+    /// Takes out the pages from `index` on.
+    pub fn cut(&self, index: u64) -> BTreeMap<u64, Frame> {
+        self.pages.lock().split_off(&index)
     }
 
     /// Removes the page from the cache, for a file that makes it its own.
@@ -58,12 +82,12 @@ impl PageCache {
     }
 
     fn fetch_around(self: &Arc<Self>, index: u64) -> Result<()> {
-        let whole = self.page_count <= WHOLE_PAGES;
-        let (mut at, end) = if whole {
-            (0, self.page_count)
+        let page_count = self.page_count.load(Ordering::Relaxed);
+        let (mut at, end) = if page_count <= WHOLE_PAGES {
+            (0, page_count)
         } else {
             let first = index / PIECE_PAGES * PIECE_PAGES;
-            (first, (first + PIECE_PAGES).min(self.page_count))
+            (first, (first + PIECE_PAGES).min(page_count))
         };
         make_room((end - at) as usize);
         while at < end {

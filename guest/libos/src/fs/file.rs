@@ -147,8 +147,9 @@ pub trait File: Send + Sync + Any {
         Err(if matches!(command, F_SETPIPE_SZ | F_GETPIPE_SZ) { Errno::EBADF } else { Errno::EINVAL })
     }
 
-    /// What `mmap` of the file takes its pages from.
-    fn map_source(&self) -> Result<Arc<dyn MapSource>> {
+    /// What `mmap` of the file, open for writing or not, takes its pages from.
+    fn map_source(&self, writable: bool) -> Result<Arc<dyn MapSource>> {
+        let _ = writable;
         Err(Errno::ENODEV)
     }
 

@@ -66,7 +66,7 @@ impl File for Generation {
         Ok(stat)
     }
 
-    fn map_source(&self) -> Result<Arc<dyn MapSource>> {
+    fn map_source(&self, _writable: bool) -> Result<Arc<dyn MapSource>> {
         if SHOWN.get().is_none() {
             let frame = Frame::zeroed()?;
             frame.write(0, &GENERATION.load(Ordering::Relaxed).to_le_bytes());

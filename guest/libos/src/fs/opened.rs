@@ -2,7 +2,7 @@
 use super::access::{Caller, check_size};
 use super::entry::Entry;
 use super::file::{DirEntry, File, OpenFile};
-use super::live::Handle;
+use super::live::{self, Handle, View};
 use super::locks::Owner;
 use super::node::Content;
 use super::notify;
@@ -14,6 +14,7 @@ use crate::user::{Reader, Writer};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use kasoku_abi::Gpa;
+use kasoku_abi::layout::PAGE;
 use linux_raw_sys::general::{
     F_ADD_SEALS, F_GET_SEALS, F_GETPIPE_SZ, F_SETPIPE_SZ, IN_ACCESS, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_MODIFY,
     O_NOATIME, SEEK_DATA, SEEK_HOLE,
@@ -31,7 +32,7 @@ pub struct TreeFile {
     /// Opened by somebody else than root: writes take set-id bits away.
     drops_privileges: bool,
     /// A file of the host, open there.
-    live: Option<Handle>,
+    live: Option<Arc<Handle>>,
 }
 
 impl TreeFile {
@@ -49,7 +50,7 @@ impl TreeFile {
     }
 
     /// A file of the host that `caller` opened there.
-    pub fn live(entry: Arc<Entry>, caller: &Caller, handle: Handle) -> TreeFile {
+    pub fn live(entry: Arc<Entry>, caller: &Caller, handle: Arc<Handle>) -> TreeFile {
         TreeFile { live: Some(handle), ..Self::opened_by(entry, caller) }
     }
 
@@ -67,11 +68,32 @@ impl TreeFile {
             None => self.end()?,
         };
         from.limit(check_size(at, from.remaining())?);
-        let (n, attributes) = handle.write(offset, from)?;
+        self.settle(at, from.remaining())?;
+        let (n, attributes) = handle.write(offset, from, |of, at, bytes| {
+            // Whoever maps it while the bytes are on their way sees them, too.
+            if let Some(view) = self.view() {
+                view.resize(of.size);
+                view.put(at.unwrap_or(of.size.saturating_sub(bytes.len() as u64)), bytes);
+            }
+        })?;
         let Some(attributes) = attributes else { return Ok((0, at)) };
         self.entry.node.refresh(&attributes);
         notify::happened(&self.entry, IN_MODIFY);
         Ok((n, attributes.size))
+    }
+
+    /// What mappings show of the host's file, where it is mapped.
+    fn view(&self) -> Option<Arc<View>> {
+        match &self.entry.node.content {
+            Content::Live(file) => file.view(),
+            _ => None,
+        }
+    }
+
+    /// What mappings have written to these bytes of the host's file reaches it before a system call reads or writes them.
+    fn settle(&self, offset: u64, len: usize) -> Result<()> {
+        let end = offset.saturating_add(len as u64).div_ceil(PAGE);
+        self.view().map_or(Ok(()), |view| view.write_back(offset / PAGE..end))
     }
 
     pub fn entry(&self) -> &Arc<Entry> {
@@ -93,6 +115,7 @@ impl File for TreeFile {
             return to.write(&text[from..]);
         }
         if let Some(handle) = &self.live {
+            self.settle(offset, to.remaining())?;
             let n = handle.read(offset, to)?;
             if n > 0 {
                 notify::happened(&self.entry, IN_ACCESS);
@@ -211,10 +234,15 @@ impl File for TreeFile {
         }
     }
 
-    fn map_source(&self) -> Result<Arc<dyn MapSource>> {
-        match &self.entry.node.content {
-            Content::Regular(_) => Ok(Arc::new(NodeSource(self.entry.clone()))),
-            Content::Live(_) => self.entry.node.mount.live.as_ref().ok_or(Errno::ENODEV)?.map_source(&self.entry),
+    fn map_source(&self, writable: bool) -> Result<Arc<dyn MapSource>> {
+        let node = &self.entry.node;
+        match (&node.content, &node.mount.live) {
+            (Content::Regular(_), _) => Ok(Arc::new(NodeSource { entry: self.entry.clone(), writable })),
+            (Content::Live(_), Some(live)) => {
+                // A program that is executed was not opened by anybody.
+                let handle = self.live.clone().map_or_else(|| live.open(&self.entry, false), Ok)?;
+                live::map(node, &handle)
+            }
             _ => Err(Errno::ENODEV),
         }
     }
@@ -223,6 +251,9 @@ impl File for TreeFile {
         if let Some(handle) = &self.live {
             super::access::check_length(self.end()?, len)?;
             self.entry.node.refresh(&handle.truncate(len)?);
+            if let Some(view) = self.view() {
+                view.resize(len);
+            }
             notify::happened(&self.entry, IN_MODIFY);
             return Ok(());
         }
@@ -237,7 +268,10 @@ impl File for TreeFile {
 
     fn sync(&self) -> Result<()> {
         match self.entry.node.kind {
-            Kind::Regular | Kind::Directory => self.live.as_ref().map_or(Ok(()), Handle::sync),
+            Kind::Regular | Kind::Directory => self.live.as_ref().map_or(Ok(()), |handle| {
+                self.view().map_or(Ok(()), |view| view.write_back(0..u64::MAX))?;
+                handle.sync()
+            }),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -268,25 +302,32 @@ impl File for TreeFile {
 }
 
 /// What a mapping of a regular file keeps: the entry, so that `/proc/self/maps` can name it.
-struct NodeSource(Arc<Entry>);
+struct NodeSource {
+    entry: Arc<Entry>,
+    writable: bool,
+}
 
 impl MapSource for NodeSource {
     fn page(&self, index: u64, write: bool) -> Result<Page> {
-        let page = self.0.node.data().ok_or(Errno::EIO)?.page(index, write)?;
+        let page = self.entry.node.data().ok_or(Errno::EIO)?.page(index, write)?;
         if write {
-            self.0.node.touch_modified();
+            self.entry.node.touch_modified();
         }
         Ok(page)
     }
 
     fn file(&self) -> Option<usize> {
-        self.0.node.data().map(views::identity)
+        self.entry.node.data().map(views::identity)
     }
 
     fn follow(&self) {
-        if let Some(data) = self.0.node.data() {
+        if let Some(data) = self.entry.node.data() {
             views::follow(data);
         }
+    }
+
+    fn takes_writes(&self) -> bool {
+        self.writable
     }
 
     fn run(&self, index: u64, write: bool) -> Option<(Gpa, u64)> {
@@ -294,6 +335,6 @@ impl MapSource for NodeSource {
         if write {
             return None;
         }
-        self.0.node.data()?.run(index)
+        self.entry.node.data()?.run(index)
     }
 }

@@ -92,7 +92,7 @@ impl File for Special {
         self.entry.node.stat()
     }
 
-    fn map_source(&self) -> Result<Arc<dyn MapSource>> {
+    fn map_source(&self, _writable: bool) -> Result<Arc<dyn MapSource>> {
         match self.sort {
             Sort::Zero => Ok(Arc::new(Zeroes::default())),
             _ => Err(Errno::ENODEV),

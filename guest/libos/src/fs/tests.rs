@@ -72,7 +72,7 @@ fn writing_copies_up_one_page() {
     let contents: Vec<u8> = (0..20_000u32).map(|i| (i / 4096) as u8 + b'a').collect();
     let program = Program::new(tree(&[layer(&[("data", Item::File(contents.clone()))])]));
     let open = program.open("/data", O_RDWR).unwrap();
-    let source = open.file().map_source().unwrap();
+    let source = open.file().map_source(true).unwrap();
     let Page::Fixed(first) = source.page(0, false).unwrap() else { panic!("the layer's own page") };
     assert_eq!(source.run(0, false), Some((first, 5)));
     write_at(&open, 5000, b"XYZ").unwrap();

@@ -17,7 +17,7 @@ pub fn truncate(data: &Data, len: u64) -> Result<()> {
     data.truncate(len)?;
     follow(data);
     if shrinks && data.was_mapped() {
-        revoke(data, len.div_ceil(PAGE)..u64::MAX, None);
+        revoke(identity(data), len.div_ceil(PAGE)..u64::MAX, None);
     }
     Ok(())
 }
@@ -25,17 +25,18 @@ pub fn truncate(data: &Data, len: u64) -> Result<()> {
 /// After a change of its bytes: mappings of pages that have moved look again.
 pub fn follow(data: &Data) {
     for (index, from) in data.take_moved() {
-        revoke(data, index..index + 1, Some(from));
+        revoke(identity(data), index..index + 1, Some(from));
     }
 }
 
+/// Takes pages of a file from whoever maps them; with `at`, those alone that lie there.
 #[cfg(target_os = "none")]
-fn revoke(data: &Data, range: Range<u64>, at: Option<Gpa>) {
+pub fn revoke(file: usize, range: Range<u64>, at: Option<Gpa>) {
     for process in crate::process::all() {
-        process.space().revoke(identity(data), range.clone(), at);
+        process.space().revoke(file, range.clone(), at);
     }
 }
 
 /// Host tests have no programs.
 #[cfg(not(target_os = "none"))]
-fn revoke(_data: &Data, _range: Range<u64>, _at: Option<Gpa>) {}
+pub fn revoke(_file: usize, _range: Range<u64>, _at: Option<Gpa>) {}

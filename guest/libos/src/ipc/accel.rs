@@ -108,7 +108,7 @@ impl File for Accelerator {
         Ok(stat)
     }
 
-    fn map_source(&self) -> Result<Arc<dyn MapSource>> {
+    fn map_source(&self, _writable: bool) -> Result<Arc<dyn MapSource>> {
         Ok(Arc::new(Memory { gpa: self.region.gpa, pages: self.region.len / PAGE }))
     }
 

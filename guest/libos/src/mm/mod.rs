@@ -14,7 +14,7 @@ use kasoku_abi::Gpa;
 use kasoku_abi::layout::PAGE;
 
 /// A frame with the bytes of a page (of RAM, a layer or a region).
-fn copy_of(page: Gpa) -> Result<Frame> {
+pub fn copy_of(page: Gpa) -> Result<Frame> {
     let copy = Frame::unspecified()?;
     // SAFETY: both are whole pages; the copy is not mapped anywhere yet.
     unsafe { core::ptr::copy_nonoverlapping(memory().pointer(page), copy.pointer(), PAGE as usize) };

@@ -1,6 +1,7 @@
 //! What a file mapping takes its pages from.
 use super::frame::Frame;
 use crate::errno::Result;
+use core::ops::Range;
 use kasoku_abi::Gpa;
 
 /// One page of a file.
@@ -43,7 +44,18 @@ pub trait MapSource: Send + Sync {
     /// have moved for that is told.
     fn follow(&self) {}
 
-    /// Whether a shared mapping may be written to.
+    /// What programs have written to these pages through shared mappings reaches whoever has the file elsewhere.
+    fn write_back(&self, pages: Range<u64>) -> Result<()> {
+        let _ = pages;
+        Ok(())
+    }
+
+    /// What others have written to the file elsewhere is seen from now on.
+    fn renew(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether a shared mapping may be written to: the file was open for that when it was mapped.
     fn takes_writes(&self) -> bool {
         true
     }

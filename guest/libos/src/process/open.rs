@@ -35,5 +35,5 @@ fn of_entry(entry: &Arc<Entry>, caller: &Caller) -> Result<Executable> {
     let file = TreeFile::new(entry.clone());
     let stat = entry.node.stat()?;
     let set_id = SetId::of(stat.mode(), stat.uid, stat.gid);
-    Ok(Executable { source: file.map_source()?, len: stat.size, path: Arc::from(file.path()), set_id })
+    Ok(Executable { source: file.map_source(false)?, len: stat.size, path: Arc::from(file.path()), set_id })
 }

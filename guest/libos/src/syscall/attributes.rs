@@ -232,7 +232,15 @@ pub fn fsync(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 }
 
 pub fn syncfs(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    ctx.files().get_usable(args[0] as i32).map(|_| 0)
+    ctx.files().get_usable(args[0] as i32)?;
+    crate::fs::live::write_back_all();
+    Ok(0)
+}
+
+/// What host directories do not have yet is what programs wrote to mappings.
+pub fn sync(_ctx: &Context<'_>, _args: &[u64; 6]) -> Result<usize> {
+    crate::fs::live::write_back_all();
+    Ok(0)
 }
 
 /// A seekable file, for advice on its contents: ESPIPE.

@@ -56,10 +56,7 @@ pub fn mmap(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
                 return Err(Errno::EACCES);
             }
             offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
-            let source = open.file().map_source()?;
-            if shared && access.write && !source.takes_writes() {
-                return Err(Errno::ENODEV);
-            }
+            let source = open.file().map_source(open.writable())?;
             Backing::File { source, offset, path: Some(Arc::from(open.file().path())) }
         }
     };
@@ -142,10 +139,10 @@ pub fn msync(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     if !address.is_multiple_of(PAGE) || flags & !(both | u64::from(MS_INVALIDATE)) != 0 || flags & both == both {
         return Err(Errno::EINVAL);
     }
-    match len == 0 || ctx.thread.space().is_mapped(address, len) {
-        true => Ok(0),
-        false => Err(Errno::ENOMEM),
+    if len == 0 {
+        return Ok(0);
     }
+    ctx.thread.space().write_back(address, len).map(|()| 0)
 }
 
 /// Everything mapped counts as resident: nothing is ever paged out.

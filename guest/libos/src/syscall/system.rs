@@ -78,8 +78,3 @@ pub fn personality(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
 pub fn forbidden(_ctx: &Context<'_>, _args: &[u64; 6]) -> Result<usize> {
     Err(Errno::EPERM)
 }
-
-/// Success without an effect that could be seen.
-pub fn nothing(_ctx: &Context<'_>, _args: &[u64; 6]) -> Result<usize> {
-    Ok(0)
-}

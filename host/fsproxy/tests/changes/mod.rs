@@ -1,8 +1,8 @@
 //! Roots that the guest may change: what it can do there, and that it can do nothing anywhere else.
 use crate::{Proxy, tree};
 use kasoku_abi::fs::{
-    APPEND, CREATE, FOR_WRITING, LINK, MAKE_DIR, OPEN, READ, REMOVE_DIR, RENAME, Reply, Request, SET_MODE, SET_TIMES,
-    STAT, STAT_HANDLE, SYMLINK, SYNC, TRUNCATE, Times, UNLINK, WRITE,
+    APPEND, CREATE, FOR_EVER, FOR_WRITING, LINK, MAKE_DIR, NAMELESS, OPEN, READ, REMOVE_DIR, RENAME, Reply, Request,
+    SET_MODE, SET_TIMES, STAT, STAT_HANDLE, SYMLINK, SYNC, TRUNCATE, Times, UNLINK, WRITE,
 };
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -130,11 +130,51 @@ fn a_root_for_reading_refuses_every_change() {
 }
 
 #[test]
+fn an_open_file_is_changed_by_its_handle_whatever_its_name() {
+    let (root, proxy) = writable();
+    let served = root.join("served");
+    let make = |flags, path: &[u8]| {
+        let request = Request { operation: CREATE, mode: 0o600, flags, ..Request::default() };
+        proxy.change(request, path, b"")
+    };
+    let made = make(NAMELESS, b"sub");
+    assert_eq!((made.status, made.attributes.mode, made.attributes.links), (0, 0o100600, 0));
+    let on = |operation| Request { operation, handle: made.value, mode: 0o640, ..Request::default() };
+    assert_eq!(proxy.change(on(WRITE), b"", b"hello").value, 5);
+    assert_eq!(proxy.change(on(SET_MODE), b"", b"").status, 0);
+    assert_eq!(proxy.change(Request { mode: 0o4640, ..on(SET_MODE) }, b"", b"").status, -libc::EPERM);
+    let times = Times { accessed_s: 5, accessed_ns: 6, modified_s: 7, modified_ns: 8 };
+    assert_eq!(proxy.change(on(SET_TIMES), b"", times.as_bytes()).status, 0);
+    assert_eq!(proxy.change(on(SET_TIMES), b"", b"short").status, -libc::EINVAL);
+    for bad in ["../named", "file", "sub/../named", "/named", "out/named", ""] {
+        assert!(proxy.change(on(LINK), b"", bad.as_bytes()).status < 0, "{bad:?}");
+    }
+    assert_eq!(proxy.change(on(LINK), b"file", b"named").status, -libc::EINVAL);
+    assert_eq!(proxy.change(on(LINK), b"", b"named").status, 0);
+    let of = served.join("named").metadata().unwrap();
+    assert_eq!((of.mode(), of.atime(), of.mtime_nsec(), of.nlink()), (0o100640, 5, 8, 1));
+    assert_eq!(std::fs::read(served.join("named")).unwrap(), b"hello");
+
+    let hidden = make(NAMELESS | FOR_EVER, b"");
+    assert_eq!(hidden.status, 0);
+    let link = Request { operation: LINK, handle: hidden.value, ..Request::default() };
+    assert_eq!(proxy.change(link, b"", b"never").status, -libc::ENOENT);
+    assert_eq!(make(FOR_EVER, b"sub").status, -libc::EINVAL);
+    assert_eq!(make(NAMELESS, b"file").status, -libc::ENOTDIR);
+    assert!(make(NAMELESS, b"..").status < 0);
+    for operation in [SET_MODE, SET_TIMES, LINK] {
+        let unknown = Request { operation, handle: 99, ..Request::default() };
+        assert_eq!(proxy.change(unknown, b"", times.as_bytes()).status, -libc::EBADF);
+    }
+    end(&root, proxy);
+}
+
+#[test]
 fn without_a_root_for_changes_none_is_tried() {
     let root = tree();
     let proxy = Proxy::start(&[("--root-fd", &root.join("served"))]);
     let handle = proxy.change(Request { operation: OPEN, ..Request::default() }, b"file", b"").value;
-    for operation in [WRITE, TRUNCATE, SYNC] {
+    for operation in [WRITE, TRUNCATE, SYNC, SET_MODE, SET_TIMES, LINK] {
         let request = Request { operation, handle, ..Request::default() };
         assert_eq!(proxy.change(request, b"", b"").status, -libc::EROFS);
     }

@@ -37,7 +37,7 @@ const READING: [Rule; 22] = [
 ];
 
 /// None of them follows a symbolic link at the end of its path, and each takes one name in a directory that was opened
-/// beneath its root.
+/// beneath its root; but for the file that is open and gets a name: `/proc/self/fd` leads to it.
 const WRITING: [Rule; 10] = [
     allow(libc::SYS_pwritev2, "file contents, with a flag that appends"),
     allow(libc::SYS_ftruncate, "length of an open file"),
@@ -45,10 +45,10 @@ const WRITING: [Rule; 10] = [
     allow(libc::SYS_mkdirat, "make a directory"),
     allow(libc::SYS_unlinkat, "remove a file or a directory"),
     allow(libc::SYS_renameat2, "rename within a root"),
-    allow(libc::SYS_linkat, "another name within a root"),
+    allow(libc::SYS_linkat, "another name within a root, or the first one of an open file"),
     allow(libc::SYS_symlinkat, "make a symbolic link; nothing on this side follows it"),
     allow(libc::SYS_fchmod, "permissions of an open file, without set-id bits"),
-    allow(libc::SYS_utimensat, "times of a name in a directory"),
+    allow(libc::SYS_utimensat, "times of a name in a directory, or of an open file"),
 ];
 
 const READING_AND_WRITING: [Rule; READING.len() + WRITING.len()] = {

@@ -1,14 +1,15 @@
 //! Regular files of the host: read and written there, call by call.
+use super::view::View;
 use super::{Live, path_of, translate};
 use crate::errno::{Errno, Result};
-use crate::fs::cache::PageCache;
 use crate::fs::entry::Entry;
 use crate::fs::host::{Window, to_frames};
 use crate::fs::lower::{Attributes, Fetch};
+use crate::fs::node::Content;
 use crate::mm::frame::Frame;
-use crate::mm::source::{MapSource, Page};
+use crate::sync::Mutex;
 use crate::user::{Reader, Writer};
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kasoku_abi::fs as wire;
@@ -23,6 +24,10 @@ pub struct LiveFile {
     size: AtomicU64,
     /// 512-byte units.
     blocks: AtomicU64,
+    /// The file as it is open there: reached by it whatever its name is by now.
+    open: Mutex<Weak<Handle>>,
+    /// Its pages, while it is mapped.
+    view: Mutex<Weak<View>>,
 }
 
 impl LiveFile {
@@ -38,38 +43,69 @@ impl LiveFile {
         self.size.store(size, Ordering::Relaxed);
         self.blocks.store(size.div_ceil(512), Ordering::Relaxed);
     }
+
+    pub fn view(&self) -> Option<Arc<View>> {
+        self.view.lock().upgrade()
+    }
+
+    pub(super) fn set_view(&self, view: &Arc<View>) {
+        *self.view.lock() = Arc::downgrade(view);
+    }
+
+    /// The file as somebody has it open; for writing, if anybody does.
+    pub(super) fn handle(&self) -> Option<Arc<Handle>> {
+        self.open.lock().upgrade()
+    }
+
+    /// Somebody has opened it.
+    pub(super) fn set_handle(&self, handle: &Arc<Handle>) {
+        let mut open = self.open.lock();
+        if handle.writable || open.strong_count() == 0 {
+            *open = Arc::downgrade(handle);
+        }
+    }
 }
 
 /// A file that is open at the host.
 pub struct Handle {
     window: Arc<Window>,
     number: u64,
+    writable: bool,
 }
 
 impl Live {
     /// Opens an entry's file.
-    pub fn open(&self, entry: &Arc<Entry>, writing: bool) -> Result<Handle> {
+    pub fn open(&self, entry: &Arc<Entry>, writing: bool) -> Result<Arc<Handle>> {
+        let Content::Live(file) = &entry.node.content else { return Err(Errno::EIO) };
+        if entry.is_removed() {
+            // Through /proc/self/fd: the host knows no name for it.
+            return file.handle().filter(|handle| handle.writable || !writing).ok_or(Errno::ENOENT);
+        }
         let flags = if writing { wire::FOR_WRITING } else { 0 };
         let request = wire::Request { flags, ..self.request(wire::OPEN) };
-        self.opened(request, &path_of(entry)?)
+        let (handle, _) = self.opened(request, &path_of(entry)?)?;
+        file.set_handle(&handle);
+        Ok(handle)
     }
 
-    pub(super) fn opened(&self, request: wire::Request, path: &[u8]) -> Result<Handle> {
-        let number = self.window.request(request, path, |reply, _| Ok(reply.value))?;
-        Ok(Handle { window: self.window.clone(), number })
-    }
-
-    /// What a mapping takes its pages from: the file as it is when they are touched first.
-    pub fn map_source(&self, entry: &Arc<Entry>) -> Result<Arc<dyn MapSource>> {
-        let handle = self.open(entry, false)?;
-        let size = handle.attributes()?.size;
-        Ok(Arc::new(Mapped { cache: PageCache::new(Arc::new(handle), size), size }))
+    /// What the host has opened, and what it says of it.
+    pub(super) fn opened(&self, request: wire::Request, path: &[u8]) -> Result<(Arc<Handle>, Attributes)> {
+        let writable = request.operation == wire::CREATE || request.flags & wire::FOR_WRITING != 0;
+        let (number, of) = self.window.request(request, path, |reply, _| Ok((reply.value, reply.attributes)))?;
+        let handle = Arc::new(Handle { window: self.window.clone(), number, writable });
+        Ok((handle, translate(of)?))
     }
 }
 
 impl Handle {
-    fn request(&self, operation: u32) -> wire::Request {
+    /// A request about this open file.
+    pub(super) fn request(&self, operation: u32) -> wire::Request {
         wire::Request { operation, handle: self.number, ..Default::default() }
+    }
+
+    /// Whether it was opened for writing, too.
+    pub fn is_writable(&self) -> bool {
+        self.writable
     }
 
     pub fn attributes(&self) -> Result<Attributes> {
@@ -81,9 +117,8 @@ impl Handle {
         let mut done = 0;
         while to.remaining() > 0 {
             let len = to.remaining().min(PIECE);
-            let request = wire::Request { offset: offset + done as u64, len: len as u32, ..self.request(wire::READ) };
             // The program's memory may fault, which the window's lock must not see.
-            let piece = self.window.request(request, b"", |_, data| Ok(Vec::from(&data[..data.len().min(len)])));
+            let piece = self.piece(offset + done as u64, len);
             let result = piece.and_then(|piece| Ok((to.write(&piece)?, piece.len())));
             match result {
                 Ok((copied, got)) => {
@@ -99,8 +134,34 @@ impl Handle {
         Ok(done)
     }
 
-    /// Bytes from whoever writes, to an offset or (`None`) to the end; what the host says of the file afterwards.
-    pub fn write(&self, offset: Option<u64>, from: &mut Reader<'_>) -> Result<(usize, Option<Attributes>)> {
+    /// At most `len` bytes (no more than one request has), fewer at the end.
+    pub(super) fn piece(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let request = wire::Request { offset, len: len as u32, ..self.request(wire::READ) };
+        self.window.request(request, b"", |_, data| Ok(Vec::from(&data[..data.len().min(len)])))
+    }
+
+    /// All of the bytes (no more than one request has).
+    pub(super) fn write_all(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let request = wire::Request { offset: offset + done as u64, ..self.request(wire::WRITE) };
+            let taken = self.window.exchange(request, b"", &bytes[done..], |reply, _| Ok(reply.value as usize))?;
+            if taken == 0 || taken > bytes.len() - done {
+                return Err(Errno::EIO);
+            }
+            done += taken;
+        }
+        Ok(())
+    }
+
+    /// Bytes from whoever writes, to an offset or (`None`) to the end; what the host says of the file afterwards. `wrote` gets
+    /// each piece, and what the host says of the file then.
+    pub fn write(
+        &self,
+        offset: Option<u64>,
+        from: &mut Reader<'_>,
+        mut wrote: impl FnMut(&Attributes, Option<u64>, &[u8]),
+    ) -> Result<(usize, Option<Attributes>)> {
         let (mut done, mut last) = (0, None);
         while from.remaining() > 0 {
             let mut piece = alloc::vec![0; from.remaining().min(PIECE)];
@@ -115,6 +176,7 @@ impl Handle {
             });
             match result {
                 Ok((given, taken, attributes)) => {
+                    wrote(&attributes, offset.map(|offset| offset + done as u64), &piece[..taken]);
                     done += taken;
                     last = Some(attributes);
                     if taken < given || taken == 0 {
@@ -149,25 +211,10 @@ impl Fetch for Handle {
     fn fetch(&self, index: u64, count: usize) -> Result<Vec<Frame>> {
         let len = (count as u64 * PAGE).min(wire::DATA_LEN) as u32;
         let request = wire::Request { offset: index * PAGE, len, ..self.request(wire::READ) };
-        self.window.request(request, b"", |_, data| to_frames(data, len))
-    }
-}
-
-/// A mapping of a host file. Nobody writes through it: the host would not see that.
-struct Mapped {
-    cache: Arc<PageCache>,
-    size: u64,
-}
-
-impl MapSource for Mapped {
-    fn page(&self, index: u64, write: bool) -> Result<Page> {
-        if write || index >= self.size.div_ceil(PAGE) {
-            return Err(Errno::EFAULT);
-        }
-        self.cache.page(index).map(Page::Frame)
-    }
-
-    fn takes_writes(&self) -> bool {
-        false
+        // The host's file may have become shorter: a page of which nothing is left is not there.
+        self.window.request(request, b"", |_, data| match data.len() as u32 {
+            0 => Err(Errno::EFAULT),
+            got => to_frames(data, got.min(len)),
+        })
     }
 }

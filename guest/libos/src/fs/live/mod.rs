@@ -1,13 +1,15 @@
 //! Host directories that the guest may change: nothing is kept, every look asks the host, every change is made there before
 //! the call returns. So guest and host see each other's files at once; what that costs is a request (40 us) per name that
-//! is looked up and per read or write.
+//! is looked up and per read or write. What programs have mapped is the exception (`view`).
 //!
 //! A node stands for a file of the host (device and inode), for as long as somebody has it: locks and watches hang on it.
 mod changes;
 mod directory;
 mod file;
+mod view;
 
 pub use file::{Handle, LiveFile};
+pub use view::{View, map, write_back_all};
 
 use super::directory::Directory;
 use super::entry::Entry;
@@ -90,6 +92,13 @@ impl Live {
 
     /// Asks the host about an entry again: for those who hold it open. One that is gone stays as it was.
     pub fn refresh(&self, entry: &Arc<Entry>) -> Result<()> {
+        if let Some(handle) = open_handle(entry) {
+            entry.node.refresh(&handle.attributes()?);
+            return Ok(());
+        }
+        if entry.is_removed() {
+            return Ok(());
+        }
         match look(&self.window, self.root, &path_of(entry)?) {
             Ok((of, _)) if (of.device, of.inode) == (entry.node.device, entry.node.inode) => entry.node.refresh(&of),
             Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
@@ -100,6 +109,14 @@ impl Live {
 
     fn request(&self, operation: u32) -> wire::Request {
         wire::Request { operation, root: self.root, ..Default::default() }
+    }
+}
+
+/// The file of an entry as somebody has it open.
+fn open_handle(entry: &Entry) -> Option<Arc<Handle>> {
+    match &entry.node.content {
+        Content::Live(file) => file.handle(),
+        _ => None,
     }
 }
 

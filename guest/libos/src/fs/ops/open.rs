@@ -14,6 +14,7 @@ use super::make::node_in;
 use super::{attributes, check_alive, check_changeable, touch_directory};
 use crate::errno::{Errno, Result};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use linux_raw_sys::general::{
     __O_TMPFILE, F_SEAL_SEAL, IN_OPEN, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH,
     O_RDONLY, O_TRUNC, O_WRONLY,
@@ -69,8 +70,14 @@ fn open_nameless(walk: &mut Walk<'_>, start: &Arc<Entry>, path: &[u8], how: How)
     }
     directory.node.check_writable_mount()?;
     walk.caller.check_create(&directory.node)?;
-    if check_changeable(&directory.node).is_err() || directory.node.mount.live.is_some() {
+    if check_changeable(&directory.node).is_err() {
         return Err(Errno::EOPNOTSUPP);
+    }
+    if let Some(live) = &directory.node.mount.live {
+        let for_ever = how.flags & O_EXCL != 0;
+        let (node, handle) = live.create_nameless(&directory.node.mount, &directory, how.mode, for_ever)?;
+        let entry = entry::Entry::nameless(node.clone(), &label_in(&directory, &node));
+        return Ok(OpenFile::new(Arc::new(TreeFile::live(entry, walk.caller, handle)), how.flags));
     }
     let content = Content::Regular(Data::empty(F_SEAL_SEAL));
     let node = node_in(&directory.node, content, Kind::Regular, how.mode & 0o7777, walk.caller)?;
@@ -79,12 +86,16 @@ fn open_nameless(walk: &mut Walk<'_>, start: &Arc<Entry>, path: &[u8], how: How)
         meta.links = 0;
         meta.linkable = how.flags & O_EXCL == 0;
     }
-    let (mut label, _) = directory.path_from(&top_of(&directory));
-    label.remove(0);
-    let label =
-        [&label[..], if label.is_empty() { b"#" } else { b"/#" }, alloc::format!("{}", node.inode).as_bytes()].concat();
+    let label = label_in(&directory, &node);
     let entry = entry::Entry::nameless(node, &label);
     Ok(OpenFile::new(Arc::new(TreeFile::new(entry)), how.flags))
+}
+
+/// What `/proc/self/fd` shows of a file without a name.
+fn label_in(directory: &Arc<Entry>, node: &Node) -> Vec<u8> {
+    let (mut label, _) = directory.path_from(&top_of(directory));
+    label.remove(0);
+    [&label[..], if label.is_empty() { b"#" } else { b"/#" }, alloc::format!("{}", node.inode).as_bytes()].concat()
 }
 
 fn top_of(entry: &Arc<Entry>) -> Arc<Entry> {

@@ -41,6 +41,11 @@ impl Area {
         other
     }
 
+    /// A shared mapping of a file that was not open for writing: it never may be written to.
+    pub fn is_for_reading(&self) -> bool {
+        self.shared && matches!(&self.backing, Backing::File { source, .. } if !source.takes_writes())
+    }
+
     fn continues(&self, start: u64, next: &Area) -> bool {
         self.access == next.access
             && self.shared == next.shared

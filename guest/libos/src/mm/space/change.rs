@@ -3,6 +3,10 @@ use super::area::{Area, Areas, Backing, LOWEST, checked_range};
 use super::fault::may_become_whole;
 use super::{Access, Gone, Space, Touch};
 use crate::errno::{Errno, Result};
+use crate::mm::source::MapSource;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
 use kasoku_abi::layout::{LARGE_PAGE, PAGE};
 
 /// What an address in a request means.
@@ -71,9 +75,10 @@ impl Space {
         };
         let end = start + len;
         let mut gone = Gone::default();
+        let mut removed = Vec::new();
         if !areas.is_free(start, end) {
             self.table.unmap(start, end, &mut gone)?;
-            areas.remove(start, end);
+            removed = areas.remove(start, end);
         }
         let is_file = matches!(request.backing, Backing::File { .. });
         let segment = is_file && request.fixed == Fixed::Replace && !request.shared && len <= SEGMENT_MAX;
@@ -90,6 +95,8 @@ impl Space {
             },
         );
         self.flush(gone);
+        // From here on nobody writes to what was there: its file may be told what it holds.
+        drop(removed);
         if readable && request.populate {
             self.populate(&mut areas, start, end, touch);
         } else if readable && segment {
@@ -117,8 +124,31 @@ impl Space {
         let mut areas = self.areas.lock();
         let mut gone = Gone::default();
         self.table.unmap(start, end, &mut gone)?;
-        areas.remove(start, end);
+        let removed = areas.remove(start, end);
+        drop(areas);
         self.flush(gone);
+        for (source, pages) in removed.iter().filter_map(|(start, area)| shared_pages(*start, area, 0, u64::MAX)) {
+            // As on Linux, munmap does not say that a file could not be written; msync does.
+            let _ = source.write_back(pages);
+        }
+        Ok(())
+    }
+
+    /// What was written through shared mappings of the range reaches their files, and what others wrote there is seen
+    /// (msync(2)).
+    pub fn write_back(&self, start: u64, len: u64) -> Result<()> {
+        let (start, end) = checked_range(start, len)?;
+        let parts: Vec<_> = {
+            let areas = self.areas.lock();
+            if !areas.covers(start, end) {
+                return Err(Errno::ENOMEM);
+            }
+            areas.overlapping(start, end).filter_map(|(first, area)| shared_pages(first, area, start, end)).collect()
+        };
+        for (source, pages) in parts {
+            source.write_back(pages)?;
+            source.renew()?;
+        }
         Ok(())
     }
 
@@ -132,7 +162,10 @@ impl Space {
         if !areas.covers(start, end) {
             return Err(Errno::ENOMEM);
         }
-        let parts: alloc::vec::Vec<_> =
+        if access.write && areas.overlapping(start, end).any(|(_, area)| area.is_for_reading()) {
+            return Err(Errno::EACCES);
+        }
+        let parts: Vec<_> =
             areas.overlapping(start, end).map(|(s, a)| (s.max(start), a.end.min(end), a.shared)).collect();
         let mut flush = false;
         for (from, to, shared) in parts {
@@ -243,8 +276,9 @@ impl Space {
             Some(to) => {
                 let mut gone = Gone::default();
                 self.table.unmap(to, to + new_len, &mut gone)?;
-                areas.remove(to, to + new_len);
+                let removed = areas.remove(to, to + new_len);
                 self.flush(gone);
+                drop(removed);
                 to
             }
             None if may_move => {
@@ -363,6 +397,13 @@ impl Space {
     pub fn place_heap(&self, start: u64) {
         *self.heap.lock() = super::heap::Heap { start, end: start };
     }
+}
+
+/// The pages of a file that a shared mapping shows between two addresses.
+fn shared_pages(first: u64, area: &Area, start: u64, end: u64) -> Option<(Arc<dyn MapSource>, Range<u64>)> {
+    let Backing::File { source, offset, .. } = &area.backing else { return None };
+    let page = |address: u64| (offset + (address - first)) / PAGE;
+    area.shared.then(|| (source.clone(), page(first.max(start))..page(area.end.min(end))))
 }
 
 /// Where a new mapping should begin, modulo what: so that it can use large pages.
