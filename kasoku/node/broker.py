@@ -141,6 +141,8 @@ class Broker:
         self._lost = False
         self._asking = False
         """An answer is awaited: whoever else looks at the socket must leave it there."""
+        self.filled = asyncio.Event()
+        """The memory of a session that goes on is there: its guest may run, and its commands wait for the objects."""
         self.pid = child.pid
         self.exited = child.exited
 
@@ -235,6 +237,9 @@ class Broker:
         SessionRefusedError when it cannot serve the session that it was given."""
         try:
             told, _ = await self._answer(READY_SECONDS)
+            if told.get("filled") is True:
+                self.filled.set()
+                told, _ = await self._answer(READY_SECONDS)
         except TimeoutError:
             raise PlatformError("ServiceException", f"the broker of {device.full_id} was not ready in time") from None
         if told.get("ready") is not True:

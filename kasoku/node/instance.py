@@ -150,9 +150,13 @@ class Instance:
         try:
             if self.lease:
                 await self._acquire(self.lease, snapshot.session)
-            if self._ready and snapshot.session is not None:
+            if self._ready and self._broker and snapshot.session is not None:
                 # Its memory is being filled: nothing of the guest may run before that has ended.
-                await self._ready
+                filled = asyncio.ensure_future(self._broker.filled.wait())
+                await asyncio.wait([self._ready, filled], return_when=asyncio.FIRST_COMPLETED)
+                filled.cancel()
+                if self._ready.done():
+                    await self._ready
             await self._launch(snapshot)
             if self._ready:
                 await self._ready

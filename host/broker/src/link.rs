@@ -48,6 +48,9 @@ pub const JOURNAL: u32 = 11;
 /// Supervisor, to a serving process that was started without a session: here is one (`adoption`).
 pub const ADOPT: u32 = 12;
 
+/// Serving process: the session's memory is as it was when it was saved; its objects are still being made.
+pub const FILLED: u32 = 13;
+
 /// Most descriptors of a message.
 const MOST_DESCRIPTORS: usize = 8;
 

@@ -100,6 +100,8 @@ pub struct Serving {
 /// What a message of the worker means for the session.
 pub enum Heard {
     Nothing,
+    /// The session's memory is as it was saved.
+    Filled,
     /// The device is served from now on.
     Ready,
     /// The worker says that it cannot go on.
@@ -244,6 +246,7 @@ impl Serving {
                 self.serves = true;
                 Heard::Ready
             }
+            (link::FILLED, _) if self.goes_on && !self.serves => Heard::Filled,
             (link::JOURNAL, _) => Heard::JournalFills,
             (link::FAILED, _) => Heard::Failed(words()),
             (link::COMPILE, Some(job)) => {

@@ -276,6 +276,13 @@ impl<'o> Supervisor<'o> {
     fn heed(&mut self, control: &mut Control, heard: Heard) -> Turn {
         match heard {
             Heard::Nothing => Turn::Go,
+            Heard::Filled => {
+                if !self.was_ready {
+                    self.memory.set_epoch(self.options.epoch);
+                    control.say(&json!({ "filled": true }));
+                }
+                Turn::Go
+            }
             Heard::Ready => self.ready(control),
             // A session that waits for a device goes on waiting when one does not take it.
             Heard::Failed(message) if self.kept.is_some() && self.was_ready => {

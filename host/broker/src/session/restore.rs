@@ -7,6 +7,7 @@ use crate::engine::images::{packed_len, packed_pitches};
 use crate::engine::table::{Ended, Event, Object};
 use crate::engine::{Engine, LongCall, events, programs};
 use crate::journal::ReplayError;
+use crate::link::{self, Message};
 use crate::memory::Memory;
 use crate::signature::split;
 use kasoku_abi::accel::command::{self, Descriptor};
@@ -105,8 +106,14 @@ impl<B: Backend> Engine<B> {
         let records = records.to_vec();
         let mut reader = Reader::new(&records);
         let (mut head, mut released, mut waiting) = (None, Vec::new(), Vec::new());
+        let (mut fills, mut filled) = (false, false);
         while !reader.is_empty() {
             let (record, mut parts) = reader.record()?;
+            fills |= record.kind == MEMORY;
+            if fills && !filled && record.kind != MEMORY {
+                // Whoever waits for the memory goes on meanwhile: commands wait in the ring.
+                filled = self.companion.link().send_now(&Message::new(link::FILLED, 0), &[]).is_ok();
+            }
             if record.flags & !RELEASED != 0 {
                 return Err(RestoreError::Damaged("a record with unknown flags"));
             }

@@ -136,7 +136,10 @@ impl Guest {
         options.extend(names.iter().zip(&kept).flat_map(|(name, number)| [(*name).into(), number.to_string()]));
         let (broker, control, output) = spawn(&options, leases, kept);
         let mut guest = Self::of(broker, control, output, &file, memory, doorbell, wake);
-        let line = guest.control_line();
+        let mut line = guest.control_line();
+        if line["filled"] == true {
+            line = guest.control_line();
+        }
         if line["ready"] == true { Ok(guest) } else { Err(line) }
     }
 
@@ -154,7 +157,10 @@ impl Guest {
         let Waiting { broker, control, output, .. } = waiting;
         rustix::net::sendmsg(control.get_ref(), &parts, &mut ancillary, flags).expect("the broker listens");
         let mut guest = Self::of(broker, control, output, &file, MEMORY, doorbell, wake);
-        let line = guest.control_line();
+        let mut line = guest.control_line();
+        if line["filled"] == true {
+            line = guest.control_line();
+        }
         if line["ready"] == true { Ok(guest) } else { Err(line) }
     }
 
