@@ -63,8 +63,11 @@ pub const LIBOS_IMAGE: u64 = 0x20_0000;
 pub const LAYERS: u64 = 0x20_0000_0000;
 /// Guest-physical address of the first shared region.
 pub const REGIONS: u64 = 0x60_0000_0000;
-/// End of guest-physical memory: the smallest physical address width of the machines we support (39 bits).
-pub const GPA_END: u64 = 0x80_0000_0000;
+/// End of guest-physical memory that a guest has.
+pub const GPA_END: u64 = TENDER;
+/// Guest-physical address of two pages that a tender keeps for itself; nobody maps them. They end with the smallest physical
+/// address width of the machines we support (39 bits).
+pub const TENDER: u64 = 0x80_0000_0000 - 2 * PAGE;
 
 /// Guest-virtual address at which the library OS is linked; its PML4 slot (128) is shared by all programs.
 pub const LIBOS_BASE: u64 = 0x4000_0000_0000;

@@ -369,10 +369,13 @@ fn enter_jail(guest: &Guest, jail: &Filter, body: impl FnOnce(&Guest)) {
 /// Runs the guest, and runs it again when it was put back to its snapshot.
 fn run_guests(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Outcome {
     loop {
-        if let Some(outcome) = run_guest(guest, index, cpu) {
+        // No reset ends from here on before this processor has come to it.
+        let resets = guest.halt.resets();
+        if let Some(outcome) = run_guest(guest, index, cpu, resets) {
             return outcome;
         }
-        let Some(origin) = guest.origin.as_ref().filter(|_| guest.halt.arrive()) else { return Outcome::Stopped };
+        let origin = guest.origin.as_ref().filter(|_| guest.halt.arrive(index, resets));
+        let Some(origin) = origin else { return Outcome::Stopped };
         let again = origin.again(index);
         let stack = match &again {
             Again::Waiting(_) => match guest.wait_for_start(index) {
@@ -388,10 +391,10 @@ fn run_guests(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Outcome {
 }
 
 /// Runs the guest until it ends; `None` when it is to be put back instead.
-fn run_guest(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Option<Outcome> {
+fn run_guest(guest: &Guest, index: usize, cpu: &mut dyn Cpu, resets: u64) -> Option<Outcome> {
     let handle = &guest.cpus[index];
     while !guest.is_stopping() {
-        if guest.origin.is_some() && guest.halt.is_wanted() {
+        if guest.origin.is_some() && guest.halt.is_due(resets) {
             return None;
         }
         handle.set_running(true);

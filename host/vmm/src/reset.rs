@@ -84,7 +84,12 @@ impl Origin {
 #[derive(Default)]
 struct State {
     wanted: bool,
-    arrived: usize,
+    /// How often the guest was put back.
+    resets: u64,
+    /// Processors that wait to be put back, a bit for each.
+    arrived: u64,
+    /// Processors whose threads wait for the world outside: none of them touches the guest's memory before it has asked here.
+    outside: u64,
     over: bool,
 }
 
@@ -100,20 +105,46 @@ impl Halt {
         self.state.lock().expect("no panic holds this lock")
     }
 
-    /// Whether processors shall come here.
-    pub fn is_wanted(&self) -> bool {
-        self.state().wanted
+    /// How often the guest was put back.
+    pub fn resets(&self) -> u64 {
+        self.state().resets
     }
 
-    /// Waits until the guest has been put back; false when it has ended instead. Called by a processor's thread.
-    pub fn arrive(&self) -> bool {
+    /// Whether a processor that began after so many `resets` shall come here.
+    pub fn is_due(&self, resets: u64) -> bool {
+        let state = self.state();
+        state.wanted || state.resets != resets
+    }
+
+    /// Waits until the guest has been put back once more than `resets` times; false when it has ended instead. Called by the
+    /// thread of processor `cpu`.
+    pub fn arrive(&self, cpu: usize, resets: u64) -> bool {
         let mut state = self.state();
-        state.arrived += 1;
-        self.changed.notify_all();
-        while state.wanted && !state.over {
+        if state.resets == resets {
+            state.arrived |= 1 << cpu;
+            self.changed.notify_all();
+        }
+        while state.resets == resets && !state.over {
             state = self.changed.wait(state).expect("no panic holds this lock");
         }
         !state.over
+    }
+
+    /// Lets the thread of processor `cpu` wait by `wait`, which does not touch the guest's memory: the guest may be put back
+    /// meanwhile, and need not wait for the thread to wake up. Nothing when that has happened or is about to: the guest that
+    /// waited is no more.
+    pub fn outside<T>(&self, cpu: usize, wait: impl FnOnce() -> T) -> Option<T> {
+        let mut state = self.state();
+        if state.wanted {
+            return None;
+        }
+        let resets = state.resets;
+        state.outside |= 1 << cpu;
+        drop(state);
+        let result = wait();
+        state = self.state();
+        state.outside &= !(1 << cpu);
+        (!state.wanted && state.resets == resets).then_some(result)
     }
 
     /// The guest has ended or will be stopped.
@@ -122,13 +153,14 @@ impl Halt {
         self.changed.notify_all();
     }
 
-    /// Asks all `started` processors to come and waits for them; they stay until [`Halt::release`].
-    fn gather(&self, ask: impl FnOnce(), started: impl Fn() -> usize) -> Result<(), SnapshotError> {
+    /// Asks all `started` processors (a bit for each) to come and waits until none of them touches the guest's memory any more,
+    /// which stays so until [`Halt::release`].
+    fn gather(&self, ask: impl FnOnce(), started: impl Fn() -> u64) -> Result<(), SnapshotError> {
         self.state().wanted = true;
         ask();
         let deadline = Instant::now() + REST_TIMEOUT;
         let mut state = self.state();
-        while !state.over && state.arrived != started() {
+        while !state.over && started() & !(state.arrived | state.outside) != 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(SnapshotError::Restless);
@@ -141,6 +173,7 @@ impl Halt {
     fn release(&self) {
         let mut state = self.state();
         state.wanted = false;
+        state.resets += 1;
         state.arrived = 0;
         self.changed.notify_all();
     }
@@ -154,13 +187,13 @@ impl Machine {
         let Some(origin) = &guest.origin else {
             return Err(Error::Request("this guest was not restored to be put back".to_owned()));
         };
-        let started = || guest.cpus.iter().filter(|cpu| cpu.is_started()).count();
-        let ask = || guest.cpus.iter().enumerate().filter(|(_, cpu)| cpu.is_started()).for_each(|(i, _)| guest.kick(i));
+        let started = || (0..).zip(&guest.cpus).filter(|(_, cpu)| cpu.is_started()).fold(0, |set, (i, _)| set | 1 << i);
+        let ask = || (0..).zip(&guest.cpus).filter(|(_, cpu)| cpu.is_started()).for_each(|(i, _)| guest.kick(i));
         guest.halt.gather(ask, started)?;
         guest.channels.replace(channel, socket).map_err(Error::Channels)?;
         let done = origin.put_memory_back(guest)?;
         // The tender may have derived things from page tables of the guest that are no more.
-        tender.remap(0)?;
+        tender.forget()?;
         guest.clock.go_back(origin.monotonic_ns);
         machine::tell_restored(&guest.memory, &guest.clock)?;
         let mut result = RESUMED_LEADER;
@@ -184,5 +217,47 @@ pub fn restore(cpu: &mut dyn Cpu, again: &Again, stack: Option<u64>) -> Result<(
     match again {
         Again::Saved(saved) => cpu.restore(saved),
         Again::Waiting(start) => cpu.set_start(&CpuStart { stack: stack.unwrap_or(start.stack), ..*start }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_that_waits_outside_holds_up_nobody_and_is_told_of_each_reset() {
+        let halt = Halt::default();
+        let put_back = || {
+            halt.gather(|| {}, || 1).unwrap();
+            halt.release();
+        };
+        for times in [1, 2] {
+            let before = halt.resets();
+            assert_eq!(halt.outside(0, || (0..times).for_each(|_| put_back())), None);
+            assert!(halt.is_due(before) && halt.arrive(0, before), "it goes on as the next guest");
+        }
+        assert_eq!((halt.resets(), halt.is_due(3)), (3, false));
+        assert_eq!(halt.outside(0, || 7), Some(7));
+    }
+
+    #[test]
+    fn a_processor_that_is_inside_is_waited_for() {
+        let halt = Halt::default();
+        std::thread::scope(|scope| {
+            let processor = scope.spawn(|| {
+                while !halt.is_due(0) {
+                    std::thread::yield_now();
+                }
+                assert_eq!(halt.outside(1, || ()), None, "nobody begins to wait for a guest that is to go");
+                halt.arrive(1, 0)
+            });
+            halt.gather(|| {}, || 0b10).unwrap();
+            assert!(!processor.is_finished());
+            halt.release();
+            assert!(processor.join().unwrap());
+        });
+        halt.end();
+        assert!(matches!(halt.gather(|| {}, || 1), Err(SnapshotError::Ended)));
+        assert!(!halt.arrive(0, 1));
     }
 }

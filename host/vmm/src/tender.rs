@@ -88,9 +88,8 @@ pub trait Tender {
     fn prepare(&mut self) -> Result<(), TenderError>;
     /// All slots come before a processor runs.
     fn map(&mut self, slot: MemorySlot) -> Result<(), TenderError>;
-    /// Forgets what was derived from the contents of the memory at `gpa`, which was changed behind the guest's back; no processor
-    /// runs.
-    fn remap(&mut self, gpa: u64) -> Result<(), TenderError>;
+    /// Forgets what was derived from the contents of memory, which was changed behind the guest's back; no processor runs.
+    fn forget(&mut self) -> Result<(), TenderError>;
     /// A write to `port` signals `event` and does not stop the processor.
     fn add_doorbell(&mut self, port: u16, event: BorrowedFd<'_>) -> Result<(), TenderError>;
     /// What the host's processor offers to a guest, to be compared: a guest goes on only where it finds the same.

@@ -27,6 +27,8 @@ pub enum Answer {
     Value(i64),
     /// The guest does not continue.
     End(Outcome),
+    /// The guest that asked is no more: it has been put back to its snapshot, or will be.
+    Forgotten,
 }
 
 type Handler = fn(&mut Call<'_>) -> Result<Answer, Errno>;
@@ -65,6 +67,7 @@ pub fn dispatch(guest: &Guest, cpu: usize, processor: &mut dyn Cpu, number: u32)
     let result = match entry.map(|entry| (entry.handler)(&mut call)) {
         Some(Ok(Answer::Value(value))) => value,
         Some(Ok(Answer::End(outcome))) => return Some(outcome),
+        Some(Ok(Answer::Forgotten)) => return None,
         Some(Err(errno)) => -i64::from(errno.raw_os_error()),
         None => -i64::from(Errno::NOSYS.raw_os_error()),
     };

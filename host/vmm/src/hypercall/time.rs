@@ -27,10 +27,11 @@ pub fn wait(call: &mut Call<'_>) -> Result<Answer, Errno> {
         fds.extend(guest.regions.watched(regions));
         let channels = fds.len();
         fds.extend(guest.channels.watched(read, write));
-        let ready = match poll(&mut fds, timeout.as_ref()) {
-            Ok(ready) => ready,
-            Err(Errno::INTR) => continue,
-            Err(errno) => return Err(errno),
+        let ready = match guest.halt.outside(call.cpu, || poll(&mut fds, timeout.as_ref())) {
+            Some(Ok(ready)) => ready,
+            Some(Err(Errno::INTR)) => continue,
+            Some(Err(errno)) => return Err(errno),
+            None => return Ok(Answer::Forgotten),
         };
         if !fds[0].revents().is_empty() {
             crate::regions::take(guest.cpus[call.cpu].event());

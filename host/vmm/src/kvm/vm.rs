@@ -3,6 +3,7 @@ use super::cpu::KvmCpu;
 use super::cpuid::HostCpu;
 use crate::memory::Mapping;
 use crate::tender::{Cpu, MemorySlot, Tender, TenderError};
+use kasoku_abi::layout::{PAGE, TENDER};
 use kvm_bindings::{KVM_API_VERSION, KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VmFd};
 use std::ffi::CStr;
@@ -17,7 +18,8 @@ pub struct KvmTender {
     vm: VmFd,
     host: HostCpu,
     slots: Slots,
-    regions: Vec<kvm_userspace_memory_region>,
+    /// The slot that is moved to and fro, once there is one.
+    moving: Option<kvm_userspace_memory_region>,
     /// The first processor, when it was made ahead.
     first: Option<KvmCpu>,
 }
@@ -49,7 +51,25 @@ impl KvmTender {
             }
         }
         let vm = kvm.create_vm().map_err(|e| TenderError::refused("create a virtual machine", e.errno()))?;
-        Ok(Self { vm, host: HostCpu::new(&kvm)?, slots: Slots::default(), regions: Vec::new(), first: None })
+        Ok(Self { vm, host: HostCpu::new(&kvm)?, slots: Slots::default(), moving: None, first: None })
+    }
+
+    /// Makes the first `len` bytes of a mapping the guest's.
+    fn add_slot(&self, slot: MemorySlot, len: u64) -> Result<kvm_userspace_memory_region, TenderError> {
+        let mut slots = self.slots.lock().expect("no panic holds this lock");
+        let region = kvm_userspace_memory_region {
+            slot: slots.len() as u32,
+            flags: if slot.read_only { KVM_MEM_READONLY } else { 0 },
+            guest_phys_addr: slot.gpa,
+            memory_size: len,
+            userspace_addr: slot.mapping.host_address(),
+        };
+        // SAFETY: the mapping covers the whole range, and it stays mapped as long as this VM or one of its processors
+        // exists: both hold it by `slots`.
+        unsafe { self.vm.set_user_memory_region(region) }
+            .map_err(|e| TenderError::refused("add a memory slot", e.errno()))?;
+        slots.push(slot.mapping);
+        Ok(region)
     }
 
     fn make_cpu(&self, index: usize) -> Result<KvmCpu, TenderError> {
@@ -66,32 +86,28 @@ impl Tender for KvmTender {
     }
 
     fn map(&mut self, slot: MemorySlot) -> Result<(), TenderError> {
-        let mut slots = self.slots.lock().expect("no panic holds this lock");
-        let region = kvm_userspace_memory_region {
-            slot: slots.len() as u32,
-            flags: if slot.read_only { KVM_MEM_READONLY } else { 0 },
-            guest_phys_addr: slot.gpa,
-            memory_size: slot.mapping.len(),
-            userspace_addr: slot.mapping.host_address(),
-        };
-        // SAFETY: the mapping covers the whole range, and it stays mapped as long as this VM or one of its processors
-        // exists: both hold it by `slots`.
-        unsafe { self.vm.set_user_memory_region(region) }
-            .map_err(|e| TenderError::refused("add a memory slot", e.errno()))?;
-        slots.push(slot.mapping);
-        self.regions.push(region);
-        Ok(())
+        let len = slot.mapping.len();
+        self.add_slot(slot, len).map(drop)
     }
 
-    fn remap(&mut self, gpa: u64) -> Result<(), TenderError> {
-        let region = self.regions.iter().find(|region| region.guest_phys_addr == gpa);
-        let region = *region.ok_or_else(|| TenderError::refused("map memory again", libc::EINVAL))?;
-        // Taking a slot away drops all shadow page tables, those of the guest's page tables among them.
-        for memory_size in [0, region.memory_size] {
-            // SAFETY: as in `map`: the same range of the same mapping.
-            unsafe { self.vm.set_user_memory_region(kvm_userspace_memory_region { memory_size, ..region }) }
-                .map_err(|e| TenderError::refused("map memory again", e.errno()))?;
-        }
+    /// KVM keeps shadow page tables of the guest's page tables, and does not see that those were changed. It drops all of
+    /// them when a slot, any slot, goes or moves; a small one does so without the memory that KVM keeps for each of a
+    /// large one's pages.
+    fn forget(&mut self) -> Result<(), TenderError> {
+        let region = match self.moving {
+            Some(region) => region,
+            None => {
+                let mapping = Arc::new(
+                    Mapping::anonymous(PAGE).map_err(|_| TenderError::refused("add a memory slot", libc::ENOMEM))?,
+                );
+                self.add_slot(MemorySlot { gpa: TENDER, mapping, read_only: true }, PAGE)?
+            }
+        };
+        let moved = kvm_userspace_memory_region { guest_phys_addr: region.guest_phys_addr ^ PAGE, ..region };
+        // SAFETY: the same range of the same mapping as when the slot was made.
+        unsafe { self.vm.set_user_memory_region(moved) }
+            .map_err(|e| TenderError::refused("drop shadow page tables", e.errno()))?;
+        self.moving = Some(moved);
         Ok(())
     }
 
