@@ -7,6 +7,7 @@ pub mod channels;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod crew;
 pub mod error;
 pub mod events;
 pub mod exec;

@@ -3,6 +3,7 @@ use crate::boot::{self, BootError, Parts, Prepared};
 use crate::channels::Channels;
 use crate::clock::GuestClock;
 use crate::config::Program;
+use crate::crew::{Crew, Remains};
 use crate::error::Error;
 use crate::guest::{CpuHandle, Guest, Watcher};
 use crate::hypercall;
@@ -13,16 +14,15 @@ use crate::outcome::{Outcome, fault_report};
 use crate::regions::{RegionFds, Regions};
 use crate::reset::{self, Again, Origin};
 use crate::snapshot::{self, Host, SnapshotError, Written};
+use crate::sys;
 use crate::tender::{Cpu, CpuStart, Exit, MemorySlot, Tender};
 use crate::timings::Timings;
-use crate::{sys, ticker};
 use kasoku_abi::Gpa;
 use kasoku_abi::boot::{BootInfo, LibosHeader};
 use kasoku_abi::cpu::PreemptFrame;
 use kasoku_abi::hypercall::{DOORBELL_PORT, RESUMED_FOLLOWER, RESUMED_LEADER};
 use kasoku_abi::layout::{BOOT_INFO, LARGE_PAGE, LAYERS, LIBOS_BASE, LIBOS_END, MAX_CPUS};
 use kasoku_abi::snapshot::{RESUME_INFO, ResumeInfo, SavedCpu};
-use kasoku_jail::{Filter, policies};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -59,21 +59,8 @@ pub struct Restoration {
     pub spare: SparePages,
 }
 
-/// The jails of a machine's threads, compiled: that can be done before anything is known of the guest.
-pub struct Jails {
-    ticker: Filter,
-    cpu: Arc<Filter>,
-}
-
-impl Jails {
-    pub fn new() -> Result<Self, Error> {
-        sys::tame_the_allocator();
-        Ok(Self { ticker: Filter::new(&policies::TICKER)?, cpu: Arc::new(Filter::new(&policies::VCPU)?) })
-    }
-}
-
 /// How a processor begins.
-enum Beginning {
+pub enum Beginning {
     First(CpuStart),
     Saved(Box<SavedCpu>),
 }
@@ -86,19 +73,13 @@ pub struct Machine {
     host: Host,
     /// Its library OS is up already.
     restored: bool,
-    /// A processor's thread gives the processor back: taking it apart needs calls that its jail does not allow.
-    threads: Vec<JoinHandle<Option<Box<dyn Cpu>>>>,
+    threads: Vec<JoinHandle<Remains>>,
 }
 
 impl Machine {
     /// Builds everything up to the first instruction. The caller then gives up what it does not need any more and calls
     /// [`Machine::run`].
-    pub fn new(
-        tender: &mut dyn Tender,
-        spec: Specification,
-        jails: Jails,
-        timings: &mut Timings,
-    ) -> Result<Self, Error> {
+    pub fn new(tender: &mut dyn Tender, spec: Specification, crew: Crew, timings: &mut Timings) -> Result<Self, Error> {
         let memory = GuestMemory::new(ram_len(&spec)?)?;
         let layers = Layers::new(spec.layers)?;
         let regions = Regions::new(spec.regions)?;
@@ -133,14 +114,14 @@ impl Machine {
         let first = |index| CpuStart { stack: if index == 0 { boot_stack } else { 0 }, ..start(&header, index, root) };
         let beginnings = (0..spec.cpus).map(|index| Beginning::First(first(index)));
         let beginnings = processors.into_iter().zip(beginnings).collect();
-        Self::assemble(guest, host, beginnings, vec![(0, boot_stack)], jails, false)
+        Self::assemble(guest, host, beginnings, vec![(0, boot_stack)], crew, false)
     }
 
     /// As [`Machine::new`], but the guest goes on where it was saved.
     pub fn restore(
         tender: &mut dyn Tender,
         mut spec: Restoration,
-        jails: Jails,
+        crew: Crew,
         timings: &mut Timings,
     ) -> Result<Self, Error> {
         let saved = snapshot::read(spec.snapshot)?;
@@ -184,7 +165,7 @@ impl Machine {
                 None => (cpu, Beginning::First(start(&header, index, root.0))),
             });
         }
-        Self::assemble(guest, host, beginnings, begin, jails, true)
+        Self::assemble(guest, host, beginnings, begin, crew, true)
     }
 
     fn assemble(
@@ -192,35 +173,13 @@ impl Machine {
         host: Host,
         processors: Vec<(Box<dyn Cpu>, Beginning)>,
         begin: Vec<(usize, u64)>,
-        jails: Jails,
+        crew: Crew,
         restored: bool,
     ) -> Result<Self, Error> {
-        let mut machine = Self { guest: Arc::new(guest), begin, host, restored, threads: Vec::new() };
-        let Jails { ticker, cpu: jail } = jails;
-        machine.spawn("ticker", move |guest| {
-            enter_jail(guest, &ticker, ticker::run);
-            None
-        })?;
-        for (index, (cpu, beginning)) in processors.into_iter().enumerate() {
-            let jail = jail.clone();
-            machine.spawn(&format!("vcpu{index}"), move |guest| {
-                let mut cpu = cpu;
-                run_processor(guest, index, cpu.as_mut(), beginning, &jail);
-                Some(cpu)
-            })?;
-        }
+        let guest = Arc::new(guest);
+        let mut machine = Self { guest, begin, host, restored, threads: Vec::new() };
+        machine.threads = crew.serve(&machine.guest, processors)?;
         Ok(machine)
-    }
-
-    fn spawn(
-        &mut self,
-        name: &str,
-        body: impl FnOnce(&Guest) -> Option<Box<dyn Cpu>> + Send + 'static,
-    ) -> Result<(), Error> {
-        let guest = self.guest.clone();
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || body(&guest)).map_err(Error::Thread)?;
-        self.threads.push(thread);
-        Ok(())
     }
 
     /// Lets the guest go.
@@ -331,9 +290,9 @@ fn build(
     Ok((0..cpus).map(|index| tender.create_cpu(index)).collect::<Result<_, _>>()?)
 }
 
-/// A processor's thread: sets it up, locks itself in, runs it, reports how the guest ended. The boot processor, whose stack
-/// is known, is ready to go before it is told to.
-fn run_processor(guest: &Guest, index: usize, cpu: &mut dyn Cpu, beginning: Beginning, jail: &Filter) {
+/// What a processor's thread, whose number is `thread`, does in its jail: sets the processor up, runs it, reports how the guest
+/// ended. The boot processor, whose stack is known, is ready to go before it is told to.
+pub fn run_processor(guest: &Guest, index: usize, cpu: &mut dyn Cpu, beginning: Beginning, thread: i32) {
     let is_ready = matches!(&beginning, Beginning::First(start) if start.stack != 0);
     let mut started = None;
     if !is_ready {
@@ -342,28 +301,19 @@ fn run_processor(guest: &Guest, index: usize, cpu: &mut dyn Cpu, beginning: Begi
             return guest.watcher.ended(Outcome::Stopped);
         }
     }
-    let begun = cpu.attach().and_then(|()| match beginning {
+    cpu.attach(thread);
+    let begun = match beginning {
         Beginning::First(start) => cpu.set_start(&CpuStart { stack: started.unwrap_or(start.stack), ..start }),
         Beginning::Saved(saved) => cpu.restore(&saved),
-    });
-    match begun {
-        Ok(()) => enter_jail(guest, jail, |guest| {
-            let may_run = !is_ready || guest.wait_for_start(index).is_some();
-            let outcome = if may_run { run_guests(guest, index, cpu) } else { Outcome::Stopped };
-            guest.parking.end();
-            guest.halt.end();
-            guest.watcher.ended(outcome);
-        }),
-        Err(error) => guest.watcher.ended(Outcome::Fault { reason: error.to_string(), report: String::new() }),
+    };
+    if let Err(error) = begun {
+        return guest.watcher.ended(Outcome::fault(&error));
     }
-}
-
-/// Runs `body` in a jail. A thread that cannot be jailed does not run.
-fn enter_jail(guest: &Guest, jail: &Filter, body: impl FnOnce(&Guest)) {
-    match jail.apply() {
-        Ok(()) => body(guest),
-        Err(error) => guest.watcher.ended(Outcome::Fault { reason: error.to_string(), report: String::new() }),
-    }
+    let may_run = !is_ready || guest.wait_for_start(index).is_some();
+    let outcome = if may_run { run_guests(guest, index, cpu) } else { Outcome::Stopped };
+    guest.parking.end();
+    guest.halt.end();
+    guest.watcher.ended(outcome);
 }
 
 /// Runs the guest, and runs it again when it was put back to its snapshot.
@@ -385,7 +335,7 @@ fn run_guests(guest: &Guest, index: usize, cpu: &mut dyn Cpu) -> Outcome {
             Again::Saved(_) => None,
         };
         if let Err(error) = reset::restore(cpu, &again, stack) {
-            return Outcome::Fault { reason: error.to_string(), report: String::new() };
+            return Outcome::fault(&error);
         }
     }
 }

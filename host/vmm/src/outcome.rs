@@ -20,6 +20,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The host could not let the guest run.
+    pub fn fault(error: &dyn std::error::Error) -> Self {
+        Self::Fault { reason: error.to_string(), report: String::new() }
+    }
+
     /// What a shell would report: the program's own code, or 128 + the fatal signal's number. None unless it exited.
     pub fn exit_code(&self) -> Option<i32> {
         match self {

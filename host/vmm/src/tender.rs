@@ -60,8 +60,8 @@ pub trait Kick: Send + Sync {
 
 /// One virtual processor. It belongs to the thread that runs it.
 pub trait Cpu: Send {
-    /// Binds the processor to the calling thread; called once, before the first `run`.
-    fn attach(&mut self) -> Result<(), TenderError>;
+    /// Binds the processor to the thread that runs it, by its number; called once, before the first `run`.
+    fn attach(&mut self, thread: i32);
     fn run(&mut self) -> Exit;
     fn set_start(&mut self, start: &CpuStart) -> Result<(), TenderError>;
     /// Where `syscall` leads from now on, and which flags it clears.

@@ -9,12 +9,13 @@ mod messages;
 pub use frames::{FrameError, FrameReader, MAX_FRAME, encode};
 pub use messages::{Boot, FaultKind, FromAgent, RegionIndices, Restore, ToAgent};
 
+use crate::crew::Crew;
 use crate::error::Error;
 use crate::events::{Event, Events};
 use crate::exec::NativeFiles;
 use crate::guest::Watcher;
 use crate::kvm::KvmTender;
-use crate::machine::{Jails, Machine};
+use crate::machine::Machine;
 use crate::memory::SparePages;
 use crate::outcome::Outcome;
 use crate::reset::Done;
@@ -99,7 +100,7 @@ impl Session {
         let mut tender = KvmTender::new().map_err(Error::from)?;
         tender.prepare().map_err(Error::from)?;
         let spare = SparePages::new(USUALLY_HOT).map_err(Error::from)?;
-        let jails = Jails::new()?;
+        let crew = Crew::new()?;
         let jail = Filter::new(&CONTROL).map_err(Error::from)?;
         self.timings.mark("vm");
         let first = self.receive()?;
@@ -110,12 +111,12 @@ impl Session {
         let machine = match first {
             FromAgent::Boot(boot) => {
                 let spec = boot.into_specification(descriptors, libos, watcher)?;
-                Machine::new(&mut tender, spec, jails, &mut self.timings)?
+                Machine::new(&mut tender, spec, crew, &mut self.timings)?
             }
             FromAgent::Restore(restore) => {
                 resettable = restore.resettable;
                 let spec = restore.into_restoration(descriptors, libos, watcher, spare)?;
-                Machine::restore(&mut tender, spec, jails, &mut self.timings)?
+                Machine::restore(&mut tender, spec, crew, &mut self.timings)?
             }
             _ => return Err(SessionError::Protocol("the first message is neither `boot` nor `restore`".to_owned())),
         };

@@ -10,10 +10,11 @@ mod terminal;
 pub use native::NativeFiles;
 
 use crate::config::Program;
+use crate::crew::Crew;
 use crate::events::{Event, Events};
 use crate::guest::{Guest, Watcher};
 use crate::kvm::KvmTender;
-use crate::machine::{Jails, Machine, Specification};
+use crate::machine::{Machine, Specification};
 use crate::outcome::Outcome;
 use crate::regions::RegionFds;
 use crate::sys;
@@ -113,7 +114,7 @@ fn run(options: &Options, mut timings: Timings) -> Result<i32, Failure> {
         program: parts.program,
         watcher: Box::new(ExecWatcher { events: events.clone() }),
     };
-    let machine = Machine::new(&mut tender, spec, Jails::new()?, &mut timings)?;
+    let machine = Machine::new(&mut tender, spec, Crew::new()?, &mut timings)?;
     drop(tender);
     let mut companions = parts.companions;
     let leased = !parts.accelerators.is_empty();

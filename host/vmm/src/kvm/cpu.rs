@@ -55,9 +55,8 @@ impl KvmCpu {
 }
 
 impl Cpu for KvmCpu {
-    fn attach(&mut self) -> Result<(), TenderError> {
-        self.kicker.attach();
-        Ok(())
+    fn attach(&mut self, thread: i32) {
+        self.kicker.attach(thread);
     }
 
     fn run(&mut self) -> Exit {

@@ -40,9 +40,9 @@ impl Kicker {
         unsafe { AtomicU8::from_ptr(&raw mut (*self.run.as_ptr()).immediate_exit) }
     }
 
-    /// The calling thread is the one to interrupt.
-    pub fn attach(&self) {
-        self.thread.store(sys::thread_id(), SeqCst);
+    /// The thread to interrupt.
+    pub fn attach(&self, thread: i32) {
+        self.thread.store(thread, SeqCst);
     }
 
     pub fn entering(&self) {

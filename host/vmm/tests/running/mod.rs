@@ -1,9 +1,10 @@
 //! Machines in this very process, for tests that look at them from inside.
 use crate::guest::image;
 use kasoku_vmm::config::Program;
+use kasoku_vmm::crew::Crew;
 use kasoku_vmm::guest::Watcher;
 use kasoku_vmm::kvm::KvmTender;
-use kasoku_vmm::machine::{Jails, Machine, Specification};
+use kasoku_vmm::machine::{Machine, Specification};
 use kasoku_vmm::outcome::Outcome;
 use kasoku_vmm::timings::Timings;
 use std::fs::File;
@@ -74,7 +75,7 @@ pub fn start(code: &[u8], change: impl FnOnce(&mut Specification)) -> Running {
     };
     change(&mut spec);
     let mut tender = KvmTender::new().expect("this test needs /dev/kvm");
-    let machine = Machine::new(&mut tender, spec, Jails::new().unwrap(), &mut Timings::new()).unwrap();
+    let machine = Machine::new(&mut tender, spec, Crew::new().unwrap(), &mut Timings::new()).unwrap();
     machine.run();
     Running { machine, lines, ended }
 }
