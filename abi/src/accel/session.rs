@@ -8,10 +8,13 @@
 //!
 //! # Parking
 //! All accesses below are sequentially consistent, or have a sequentially consistent fence between the store and the load.
-//! - Broker, before it sleeps on the doorbell: `broker_parked = 1`; load `tail` again; work if it moved, else sleep. While a
+//! - Broker, before it sleeps on the doorbell: `broker_parked = PARKED`; load `tail` again; work if it moved, else sleep. While a
 //!   broker thread is blocked in a wait of the device, the flag is up too and another thread of the broker sleeps on the
 //!   doorbell.
-//! - Guest, after storing `tail`: `swap(broker_parked, 0)`; if it was 1, ring the doorbell. So one sleep costs one ring.
+//! - Guest, after storing `tail`: `swap(broker_parked, 0)`; if it was not 0, ring the doorbell. So one sleep costs one ring.
+//! - While a device has work of this session, the broker first *naps*: `broker_parked = PARKED_NAPPING`, and it looks at `tail`
+//!   again by itself within [`NAP_MAX_NS`]. A guest that posts a command for which nobody waits leaves it asleep then, unless the
+//!   ring fills up: what is posted in quick succession is taken in batches, and costs neither side a ring.
 //! - Guest, before a thread sleeps on the wake-up: `guest_parked = 1`; look at the reply slot (or `head`, if it waits for room
 //!   in the ring: then `space_wanted = 1` first) and at `broker_state` again; sleep only if nothing changed.
 //! - Broker, after storing a reply's `sequence`: `swap(guest_parked, 0)`; if it was 1, signal the wake-up. The same after
@@ -53,6 +56,13 @@ pub const STATE_LOST: u32 = 3;
 /// The session has no device at present, its objects are kept: commands wait in the ring until it has one again.
 pub const STATE_SUSPENDED: u32 = 4;
 
+/// `Header.broker_parked`: the broker sleeps until it is rung.
+pub const PARKED: u32 = 1;
+/// It sleeps for at most [`NAP_MAX_NS`].
+pub const PARKED_NAPPING: u32 = 2;
+/// Longest nap of a broker, nanoseconds: how much later than enqueued a command may start beside others.
+pub const NAP_MAX_NS: u64 = 400_000;
+
 /// The first page. Words that different sides write lie on different cache lines. The broker takes nothing from it but
 /// `tail`, `guest_parked` and `space_wanted`, all of which may lie without harm to anybody but the guest.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -80,7 +90,7 @@ pub struct Header {
     pub head: u64,
     pub reserved2: [u64; 7],
 
-    /// The broker sleeps: set by it, taken (swapped with 0) by the guest.
+    /// The broker sleeps (`PARKED`, `PARKED_NAPPING`): set by it, taken (swapped with 0) by the guest.
     pub broker_parked: u32,
     pub reserved3: [u32; 15],
 

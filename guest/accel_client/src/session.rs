@@ -3,8 +3,8 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use kasoku_abi::accel::command::{FLAG_BLOCKING, FLAG_REPLY};
-use kasoku_abi::accel::session::{RING_SLOTS, STATE_SERVING, STATE_STARTING, STATE_SUSPENDED};
+use kasoku_abi::accel::command::{FLAG_BLOCKING, FLAG_REPLY, FLUSH, SET_USER_EVENT};
+use kasoku_abi::accel::session::{PARKED_NAPPING, RING_SLOTS, STATE_SERVING, STATE_STARTING, STATE_SUSPENDED};
 use kasoku_abi::accel::{Id, Range};
 
 use crate::arena::Arena;
@@ -34,6 +34,8 @@ pub struct Full;
 const POLL_NS: u32 = 20_000;
 /// Further budget when the broker has to be woken: about what that takes.
 const WAKE_NS: u32 = 60_000;
+/// Posted commands that others wait for: a broker that naps is woken for them.
+const STARTS_OTHERS: [u32; 2] = [FLUSH, SET_USER_EVENT];
 /// Payload ranges that may wait for reclaim before a submission looks after them.
 const RECLAIM_AT: usize = 128;
 
@@ -204,9 +206,15 @@ impl Session {
         if ring.tail.wrapping_sub(ring.head) >= RING_SLOTS {
             self.wait_for_space(&mut ring)?;
         }
+        let can_wait =
+            command.descriptor.flags & FLAG_REPLY == 0 && !STARTS_OTHERS.contains(&command.descriptor.operation);
         let number = ring.tail;
         self.shared.publish(number, &command.descriptor);
         ring.tail += 1;
+        let fills_up = ring.tail.wrapping_sub(ring.head) > RING_SLOTS / 2 && {
+            ring.head = self.shared.head();
+            ring.tail.wrapping_sub(ring.head) > RING_SLOTS / 2
+        };
         ring.payload.extend(core::mem::take(&mut command.payload).into_iter().map(|range| (number, range)));
         if ring.payload.len() >= RECLAIM_AT {
             self.reclaim(&mut ring);
@@ -215,7 +223,12 @@ impl Session {
         // Pairs with the broker's "flag up, then look at tail again".
         fence(Ordering::SeqCst);
         let parked = self.shared.broker_parked();
-        let slept = parked.load(Ordering::Relaxed) != 0 && parked.swap(0, Ordering::SeqCst) == 1;
+        let needed = match parked.load(Ordering::Relaxed) {
+            0 => false,
+            PARKED_NAPPING => !can_wait || fills_up,
+            _ => true,
+        };
+        let slept = needed && parked.swap(0, Ordering::SeqCst) != 0;
         if slept {
             self.transport.ring_doorbell();
         }

@@ -17,9 +17,10 @@ use crate::spin::{Spin, Waits};
 use kasoku_abi::accel::Id;
 use kasoku_abi::accel::command::{BUILD_PROGRAM, COMPILE_PROGRAM, Descriptor, FLAG_REPLY, LINK_PROGRAM};
 use kasoku_abi::accel::reply::Reply;
-use kasoku_abi::accel::session::{REPLY_SLOTS, RING_SLOTS};
+use kasoku_abi::accel::session::{NAP_MAX_NS, PARKED, PARKED_NAPPING, REPLY_SLOTS, RING_SLOTS};
 use kasoku_backend::{Backend, Status};
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, epoll, poll};
+use rustix::fs::Timespec;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -29,6 +30,10 @@ use std::time::{Duration, Instant};
 const MAX_THREADS: usize = REPLY_SLOTS as usize + 1;
 /// Stack of a thread, bytes: as the first thread's usually is. Implementations run kernels on the thread that waits for them.
 const STACK: usize = 8 << 20;
+/// First nap after a command for a device that is at work. Each next one is twice as long, up to the longest, after which the
+/// thread sleeps. Those that found commands in the ring go on being long: what is posted so fast is better taken in batches.
+const NAP_LEAST: Duration = Duration::from_micros(50);
+const NAP_MOST: Duration = Duration::from_nanos(NAP_MAX_NS);
 /// Between two looks of somebody who waits for the session to come to rest.
 const LOOK: Duration = Duration::from_micros(100);
 
@@ -84,6 +89,14 @@ struct Long {
     for_device: bool,
     /// The events that it waits for and nothing else, if that is what it does.
     events: Option<Vec<Id>>,
+}
+
+/// Why a thread stopped leading.
+enum Led {
+    /// There is nothing to take. `busy`: a device may have work of this session.
+    Idle { busy: bool },
+    /// A call that takes long: the engine is free meanwhile.
+    Long(Arc<Long>, LongCall),
 }
 
 /// Told when serving cannot go on.
@@ -157,22 +170,17 @@ impl<B: Backend> Server<B> {
                 self.answer(address, Err(self.no_resources));
             }
         }
+        let mut nap = NAP_LEAST;
         loop {
             let (mut engine, mut woke_guest) = (self.take_lead(), false);
-            loop {
+            let busy = loop {
                 match self.lead(engine, true, woke_guest) {
-                    Ok(Some((long, call))) => (engine, woke_guest) = self.finish_first(&long, call, failed),
-                    Ok(None) => {
-                        self.raise_parked();
-                        if !self.has_work() || self.pausing.load(Ordering::SeqCst) {
-                            break;
-                        }
-                        (engine, woke_guest) = (self.take_lead(), false);
-                    }
+                    Ok(Led::Long(long, call)) => (engine, woke_guest) = self.finish_first(&long, call, failed),
+                    Ok(Led::Idle { busy }) => break busy,
                     Err(error) => return error,
                 }
-            }
-            if let Err(error) = self.sleep(&self.first_sleeps) {
+            };
+            if let Err(error) = self.rest(busy, &mut nap) {
                 return error;
             }
         }
@@ -204,12 +212,12 @@ impl<B: Backend> Server<B> {
             self.idle.fetch_sub(1, Ordering::Relaxed);
             loop {
                 match self.lead(engine, false, false) {
-                    Ok(Some((long, call))) => {
+                    Ok(Led::Long(long, call)) => {
                         let outcome = self.give_way(failed).and_then(|()| self.run_long(&long, call));
                         self.answer_long(&long, outcome);
                     }
-                    Ok(None) if self.first_waits.load(Ordering::SeqCst) => {}
-                    Ok(None) => self.raise_parked(),
+                    Ok(Led::Idle { .. }) if self.first_waits.load(Ordering::SeqCst) => {}
+                    Ok(Led::Idle { .. }) => self.raise_parked(PARKED),
                     Err(error) => return error,
                 }
                 // While the first thread is there it takes the next commands.
@@ -244,13 +252,13 @@ impl<B: Backend> Server<B> {
         }
     }
 
-    /// Serves until there is nothing to do for a while (`None`), or until a call takes long: then the engine is free.
+    /// Serves until there is nothing to do for a while, or until a call takes long.
     fn lead<'s>(
         &'s self,
         mut engine: MutexGuard<'s, Engine<B>>,
         first: bool,
         woke_guest: bool,
-    ) -> Result<Option<(Arc<Long>, LongCall)>, ServeError> {
+    ) -> Result<Led, ServeError> {
         self.memory.broker_parked().store(0, Ordering::SeqCst);
         let mut spin = Spin::new(woke_guest);
         loop {
@@ -260,7 +268,7 @@ impl<B: Backend> Server<B> {
                 engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
             }
             if self.pausing.load(Ordering::Relaxed) || (!first && self.first_waits.load(Ordering::Relaxed)) {
-                return Ok(None);
+                return Ok(Led::Idle { busy: engine.is_busy() });
             }
             let head = self.head.load(Ordering::Relaxed);
             let tail = self.memory.tail().load(Ordering::Acquire);
@@ -268,7 +276,7 @@ impl<B: Backend> Server<B> {
                 if spin.another_round(self.shares_processors && engine.is_busy() && !self.waits.are_short()) {
                     continue;
                 }
-                return Ok(None);
+                return Ok(Led::Idle { busy: engine.is_busy() });
             }
             if tail.wrapping_sub(head) > RING_SLOTS {
                 return Err(ServeError::Ring { head, tail });
@@ -296,7 +304,7 @@ impl<B: Backend> Server<B> {
             // Known before the engine is free: whoever saves the session must not overlook it.
             self.long_calls().push(Arc::clone(&long));
             self.advance(head + 1);
-            return Ok(Some((long, call)));
+            return Ok(Led::Long(long, call));
         }
     }
 
@@ -307,7 +315,7 @@ impl<B: Backend> Server<B> {
             // An honest guest has at most one waiting call per reply slot, for which there are threads enough.
             return Err(self.no_resources);
         }
-        self.raise_parked();
+        self.raise_parked(PARKED);
         if self.has_work() {
             self.ring();
         }
@@ -363,8 +371,54 @@ impl<B: Backend> Server<B> {
         let _ = epoll::modify(&self.helpers_sleep, &self.doorbell, epoll::EventData::new_u64(0), events);
     }
 
-    fn raise_parked(&self) {
-        self.memory.broker_parked().store(1, Ordering::SeqCst);
+    /// The first thread's rest: naps while a device is at work, then sleep. Returns when there may be something to take.
+    /// `nap`: the length that the next nap should have.
+    fn rest(&self, busy: bool, nap: &mut Duration) -> Result<(), ServeError> {
+        while busy && *nap <= NAP_MOST {
+            self.raise_parked(PARKED_NAPPING);
+            if self.may_lead() {
+                return Ok(());
+            }
+            if self.nap(*nap)? {
+                *nap = NAP_LEAST;
+                return Ok(());
+            }
+            let found = self.may_lead();
+            *nap = if found { (*nap * 2).min(NAP_MOST) } else { *nap * 2 };
+            if found {
+                return Ok(());
+            }
+        }
+        *nap = NAP_LEAST;
+        self.raise_parked(PARKED);
+        if self.may_lead() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        self.sleep(&self.first_sleeps)?;
+        if !busy {
+            Spin::learn_from_sleep(began.elapsed());
+        }
+        Ok(())
+    }
+
+    fn may_lead(&self) -> bool {
+        self.has_work() && !self.pausing.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps for a moment, or until the doorbell rings: then true.
+    fn nap(&self, length: Duration) -> Result<bool, ServeError> {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(length.subsec_nanos()) };
+        match poll(&mut [PollFd::new(&self.first_sleeps, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => Ok(false),
+            Ok(_) => self.sleep(&self.first_sleeps).map(|()| true),
+            Err(rustix::io::Errno::INTR) => Ok(true),
+            Err(error) => Err(ServeError::Doorbell(error)),
+        }
+    }
+
+    fn raise_parked(&self, how: u32) {
+        self.memory.broker_parked().store(how, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 const LEAST: Duration = Duration::from_micros(4);
 const FIRST: Duration = Duration::from_micros(30);
 const MOST: Duration = Duration::from_micros(60);
+/// A sleep of up to this length is one that polling would have been better than: about what going to sleep and waking up take,
+/// more than [`MOST`].
+const SHORT_SLEEP: Duration = Duration::from_micros(120);
 /// With a device at work on the same processors.
 const BESIDE_DEVICE: Duration = Duration::from_micros(3);
 /// Looks between two readings of the clock.
@@ -45,6 +48,14 @@ impl Spin {
     /// An answer found the guest asleep.
     pub fn woke_guest(&mut self) {
         self.guest_returns = true;
+    }
+
+    /// This thread slept for `slept` on a device that had nothing to do. Polling that was given up too early grows again: nobody
+    /// finds out by polling for a moment only.
+    pub fn learn_from_sleep(slept: Duration) {
+        if slept <= SHORT_SLEEP {
+            BUDGET.set((BUDGET.get() * 2).clamp(FIRST, MOST));
+        }
     }
 
     /// A command came.

@@ -3,7 +3,7 @@ mod common;
 #[path = "common/opencl.rs"]
 mod opencl;
 
-use common::{Directory, Guest, devices};
+use common::{Directory, Guest, PATIENCE, devices};
 use kasoku_abi::accel::command::Descriptor;
 use kasoku_abi::accel::command::{self, FLAG_BLOCKING};
 use kasoku_abi::accel::memory::{CreateBuffer, Fill, Transfer};
@@ -11,6 +11,7 @@ use kasoku_abi::accel::object::{CreateUserEvent, QUEUE_PROFILING, SetUserEvent};
 use kasoku_abi::accel::program::{BINARY, BuildProgram, CreateProgram};
 use kasoku_abi::accel::{Range, info, session};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 const ADD: &str = "kernel void add(global const uint *a, uint b, global uint *out) {
     size_t i = get_global_id(0);
@@ -252,4 +253,32 @@ fn an_idle_broker_sleeps_and_wakes() {
 fn now() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+#[test]
+fn a_broker_that_naps_takes_what_is_posted_without_a_ring() {
+    on_every_device(|device, guest| {
+        let context = guest.context();
+        let queue = guest.queue(context, 0);
+        let (buffer, _) = guest.stored_buffer(context, &[0; 4096]);
+        let fill = Fill { buffer, offset: 0, size: 4096, pattern_len: 1, reserved: 0, pattern: [5; 128] };
+        let fill = Guest::descriptor(command::FILL_BUFFER, queue, &fill);
+        let deadline = Instant::now() + PATIENCE;
+        let mut naps = 0;
+        while naps < 10 {
+            assert!(Instant::now() < deadline, "{device}: it does not nap");
+            guest.publish(&fill);
+            let tail = guest.word64(session::OFFSET_TAIL).load(Ordering::SeqCst);
+            match guest.word32(session::OFFSET_BROKER_PARKED).load(Ordering::SeqCst) {
+                session::PARKED_NAPPING => naps += 1,
+                session::PARKED => guest.ring(),
+                _ => {}
+            }
+            while guest.word64(session::OFFSET_HEAD).load(Ordering::SeqCst) != tail {
+                assert!(Instant::now() < deadline, "{device}: it sleeps on");
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(guest.finish(queue), 0, "{device}");
+    });
 }

@@ -338,6 +338,14 @@ impl Guest {
 
     /// Submits without waiting for anything.
     pub fn post(&mut self, descriptor: &Descriptor) {
+        self.publish(descriptor);
+        if self.word32(session::OFFSET_BROKER_PARKED).swap(0, Ordering::SeqCst) != 0 {
+            self.ring();
+        }
+    }
+
+    /// Submits without waking anybody.
+    pub fn publish(&mut self, descriptor: &Descriptor) {
         let head = self.word64(session::OFFSET_HEAD);
         let deadline = Instant::now() + PATIENCE;
         while self.tail - head.load(Ordering::SeqCst) >= session::RING_SLOTS {
@@ -349,9 +357,6 @@ impl Guest {
         self.tail += 1;
         self.word64(session::OFFSET_TAIL).store(self.tail, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if self.word32(session::OFFSET_BROKER_PARKED).swap(0, Ordering::SeqCst) != 0 {
-            self.ring();
-        }
     }
 
     pub fn ring(&self) {
