@@ -313,6 +313,8 @@ fn a_session_that_does_not_come_to_rest_stays_where_it_is() {
             ..fill(objects.queue, objects.output, 1)
         });
         guest.post_command(command::FLUSH, objects.queue, &NOTHING);
+        // What the broker has not taken yet would only stay in the ring.
+        guest.wait_taken();
         let told = guest.ask(&json!({ "suspend": { "deadline_ms": 50 } }));
         assert_eq!(told["error"], "save", "{device}: {told}");
         assert!(told["message"].as_str().unwrap().contains("50 ms"), "{told}");

@@ -359,6 +359,15 @@ impl Guest {
         fence(Ordering::SeqCst);
     }
 
+    /// Waits until the broker has taken everything that was submitted.
+    pub fn wait_taken(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.word64(session::OFFSET_HEAD).load(Ordering::SeqCst) != self.tail {
+            assert!(Instant::now() < deadline, "the broker takes nothing");
+            std::thread::yield_now();
+        }
+    }
+
     pub fn ring(&self) {
         rustix::io::write(&self.doorbell, &1u64.to_ne_bytes()).expect("the doorbell");
     }
