@@ -27,6 +27,8 @@ from kasoku.telemetry.events import Events
 
 _log = logging.getLogger(__name__)
 TICK_SECONDS = 0.1
+TRIM_SECONDS = 3.0
+"""After so long an idle instance gives back memory that holds nothing."""
 MAX_WAITING = 1000
 """Invocations of one function that may wait; more are refused."""
 MAX_HOLD_SECONDS = 60.0
@@ -213,7 +215,7 @@ class Controller:
         if pool.tickets and not self._is_wanted_elsewhere(member, now):
             self._hand_over(pool, member)
             return
-        member.state, member.idle_since = State.IDLE, now
+        member.state, member.idle_since, member.trimmed = State.IDLE, now, False
         if member.lease:
             deadline = now + pool.function.options.idle_timeout + GRACE_SECONDS
             self._act(self.leases.renew(member.lease.device.id, member.lease.epoch, deadline, idle=True))
@@ -570,6 +572,11 @@ class Controller:
                 )
                 pool.fail_ticket(PlatformError("TooManyRequestsException", waited))
             self._reconcile(pool)
+        for member in self._members.values():
+            idle = member.idle_since is not None and now - member.idle_since >= TRIM_SECONDS
+            if idle and not member.trimmed and member.instance:
+                member.trimmed = True
+                self._spawn(member.instance.trim())
 
 
 def _closed() -> PlatformError:

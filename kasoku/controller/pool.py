@@ -44,6 +44,8 @@ class Member:
     cpu_s: float | None = None
     """Processor time of its VM after its last work."""
     idle_since: float | None = None
+    trimmed: bool = False
+    """It has given back what it can since its last work."""
     start_timings: dict[str, float] = field(default_factory=dict)
     """What the start cost, until the first invocation has been told."""
     task: "asyncio.Task[None] | None" = None

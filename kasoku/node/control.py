@@ -49,6 +49,16 @@ class Reset(msgspec.Struct, tag="reset"):
     """Pages that were given back to the host."""
 
 
+class Trimmed(msgspec.Struct, tag="trimmed"):
+    """The guest has given memory back."""
+
+    us: int
+    """Microseconds for which it rested."""
+    bytes: int
+    reason: str | None = None
+    """Why it has not, if so."""
+
+
 class Unsaved(msgspec.Struct, tag="unsaved"):
     """The guest could not be saved, and goes on."""
 
@@ -71,7 +81,7 @@ class Fault(msgspec.Struct, tag="fault"):
     report: str = ""
 
 
-Event = Started | Console | Stats | Snapshot | Unsaved | Reset | Exited | Fault
+Event = Started | Console | Stats | Snapshot | Unsaved | Reset | Trimmed | Exited | Fault
 _decoder = msgspec.msgpack.Decoder(Event)
 
 

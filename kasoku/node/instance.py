@@ -402,6 +402,12 @@ class Instance:
         self.timings = {"reset_ms": (time.perf_counter() - start) * 1000, "reset_memory_ms": done.us / 1000}
         return True
 
+    async def trim(self) -> None:
+        """Give memory back that holds nothing, while it is idle. An event that comes meanwhile waits: some 0.2 ms for
+        each MiB that it has freed."""
+        if self._vm and self._stopping is None:
+            await self._vm.trim()
+
     async def _exchange_parts(
         self, header: dict[str, Any], invocation: Invocation, on_chunk: Callable[[bytes], Awaitable[None]]
     ) -> tuple[Header, bytes]:

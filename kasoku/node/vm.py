@@ -6,7 +6,18 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from kasoku.node.control import Console, ControlProtocol, Exited, Fault, Reset, Snapshot, Started, Unsaved, send_with
+from kasoku.node.control import (
+    Console,
+    ControlProtocol,
+    Exited,
+    Fault,
+    Reset,
+    Snapshot,
+    Started,
+    Trimmed,
+    Unsaved,
+    send_with,
+)
 from kasoku.node.framed import ConnectionEnded
 from kasoku.node.process import Child, PipeReader, Sink, Tail
 from kasoku.node.shells import Shell
@@ -102,6 +113,7 @@ class Vm:
         self._connection = connection
         self._saved: asyncio.Future[str | None] | None = None
         self._was_reset: asyncio.Future[Reset] | None = None
+        self._trimmed: asyncio.Future[Trimmed] | None = None
         self._console = console
         self._stderr = Tail(console)
         self._reader: PipeReader | None = None
@@ -152,6 +164,15 @@ class Vm:
         end: VmEnd = self.ended.result()
         raise ConnectionEnded(f"the virtual machine ended: {end.message or end.kind}")
 
+    async def trim(self) -> Trimmed | None:
+        """Have the guest give memory back that holds nothing; None when it has ended."""
+        if self._trimmed is None or self._trimmed.done():
+            self._trimmed = asyncio.get_running_loop().create_future()
+            if not self.ended.done():
+                self._control.send({"type": "trim"})
+        await asyncio.wait([self._trimmed, self.ended], return_when=asyncio.FIRST_COMPLETED)
+        return self._trimmed.result() if self._trimmed.done() else None
+
     async def stop(self) -> VmEnd:
         """End the VM now; the process is gone when this returns."""
         if not self._child.exited.done():
@@ -183,6 +204,9 @@ class Vm:
                     case Snapshot() | Unsaved():
                         if self._saved and not self._saved.done():
                             self._saved.set_result(event.reason if isinstance(event, Unsaved) else None)
+                    case Trimmed():
+                        if self._trimmed and not self._trimmed.done():
+                            self._trimmed.set_result(event)
                     case Reset():
                         if self._was_reset and not self._was_reset.done():
                             self._was_reset.set_result(event)

@@ -323,6 +323,34 @@ def test_what_an_instance_shares_is_told(server: Server) -> None:
     assert 0 < one["private_mib"] < 64 and one["shared_mib"] > 1, one
 
 
+HOARD = """
+import os
+{first}
+def handler(event, context):
+    kept = os.urandom(1 << 20)
+    hoard = b"x" * (96 << 20)
+    return hoard.count(b"x") >> 20
+"""
+
+
+@pytest.mark.parametrize("first", ["", "os.environ['KEY']"])
+def test_idle_instances_give_back_what_they_have_freed(server: Server, first: str) -> None:
+    """A clone, and one that has booted because its initialisation must not be saved."""
+    name = "hoard-booted" if first else "hoard"
+    server.deploy(name, HOARD.replace("{first}", first), env={"KEY": "k"}, memory=256, idle_timeout=120)
+    ready = "instances boot" if first else "snapshot"
+    eventually(lambda: ready in log(server, name) or bool(files(server, name)), "a snapshot, or none")
+    for _ in range(2):
+        assert server.call(name).result == 96
+
+        def own() -> float:
+            (one,) = [one for one in server.instances() if one["function"] == name]
+            assert isinstance(one["private_mib"], float)
+            return one["private_mib"]
+
+        eventually(lambda: own() < 60, "memory given back")
+
+
 def test_a_removed_function_leaves_no_snapshot(server: Server) -> None:
     deploy(server, "gone", "def handler(event, context):\n    return 1\n", memory=64)
     server.gateway.json("DELETE", "/v1/functions/gone")

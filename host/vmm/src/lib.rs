@@ -27,5 +27,6 @@ mod sys;
 pub mod tender;
 mod ticker;
 pub mod timings;
+pub mod trim;
 
 pub use sys::inherited_descriptor;

@@ -17,6 +17,7 @@ use crate::snapshot::{self, Host, SnapshotError, Written};
 use crate::sys;
 use crate::tender::{Cpu, CpuStart, Exit, MemorySlot, Tender};
 use crate::timings::Timings;
+use crate::trim::Backing;
 use kasoku_abi::Gpa;
 use kasoku_abi::boot::{BootInfo, LibosHeader};
 use kasoku_abi::cpu::PreemptFrame;
@@ -71,6 +72,7 @@ pub struct Machine {
     /// Processors to set going, and their stacks (those of a restored one are in its registers).
     begin: Vec<(usize, u64)>,
     host: Host,
+    backing: Backing,
     /// Its library OS is up already.
     restored: bool,
     threads: Vec<JoinHandle<Remains>>,
@@ -114,7 +116,8 @@ impl Machine {
         let first = |index| CpuStart { stack: if index == 0 { boot_stack } else { 0 }, ..start(&header, index, root) };
         let beginnings = (0..spec.cpus).map(|index| Beginning::First(first(index)));
         let beginnings = processors.into_iter().zip(beginnings).collect();
-        Self::assemble(guest, host, beginnings, vec![(0, boot_stack)], crew, false)
+        let backing = Backing::new(None)?;
+        Self::assemble(guest, host, backing, beginnings, vec![(0, boot_stack)], crew, false)
     }
 
     /// As [`Machine::new`], but the guest goes on where it was saved.
@@ -152,6 +155,7 @@ impl Machine {
             });
             guest.origin = Some(Origin::new(&saved, again.collect())?);
         }
+        let backing = Backing::new(Some(saved.file()))?;
         let mut begin = Vec::new();
         let mut beginnings = Vec::new();
         for (index, (cpu, state)) in processors.into_iter().zip(saved.cpus).enumerate() {
@@ -165,19 +169,20 @@ impl Machine {
                 None => (cpu, Beginning::First(start(&header, index, root.0))),
             });
         }
-        Self::assemble(guest, host, beginnings, begin, crew, true)
+        Self::assemble(guest, host, backing, beginnings, begin, crew, true)
     }
 
     fn assemble(
         guest: Guest,
         host: Host,
+        backing: Backing,
         processors: Vec<(Box<dyn Cpu>, Beginning)>,
         begin: Vec<(usize, u64)>,
         crew: Crew,
         restored: bool,
     ) -> Result<Self, Error> {
         let guest = Arc::new(guest);
-        let mut machine = Self { guest, begin, host, restored, threads: Vec::new() };
+        let mut machine = Self { guest, begin, host, backing, restored, threads: Vec::new() };
         machine.threads = crew.serve(&machine.guest, processors)?;
         Ok(machine)
     }
@@ -206,6 +211,11 @@ impl Machine {
 
     pub fn guest(&self) -> &Guest {
         &self.guest
+    }
+
+    /// What is under the guest's memory.
+    pub fn backing(&self) -> &Backing {
+        &self.backing
     }
 }
 

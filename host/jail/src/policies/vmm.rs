@@ -112,6 +112,7 @@ pub const CONTROL: Policy = Policy {
         allow(libc::SYS_waitid, "companions are waited for"),
         allow(libc::SYS_getrusage, "memory statistics"),
         allow(libc::SYS_pwrite64, "a snapshot, into a memory file that came with the request"),
+        allow(libc::SYS_pread64, "where the snapshot under a guest's memory holds zeroes"),
         allow_values(
             libc::SYS_ioctl,
             1,

@@ -29,6 +29,8 @@ pub enum FromAgent {
     Reset {
         channel: usize,
     },
+    /// Give memory back that holds nothing.
+    Trim,
     /// Save the guest into the last descriptor that came, a memory file as long as the snapshot; with `stop`, end it then.
     Snapshot {
         #[serde(default)]
@@ -135,6 +137,14 @@ pub enum ToAgent {
         us: u64,
         copied: u64,
         dropped: u64,
+    },
+    /// It has given memory back.
+    Trimmed {
+        us: u64,
+        bytes: u64,
+        /// Why it has not, if so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// It could not be saved, and goes on.
     Unsaved {

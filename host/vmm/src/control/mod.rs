@@ -182,6 +182,14 @@ impl Session {
                 let Done { copied, dropped } = machine.reset(tender, channel, &socket)?;
                 self.send(&ToAgent::Reset { us: began.elapsed().as_micros() as u64, copied, dropped })
             }
+            FromAgent::Trim => {
+                let began = Instant::now();
+                let (bytes, reason) = match machine.trim() {
+                    Ok(bytes) => (bytes, None),
+                    Err(error) => (0, Some(error.to_string())),
+                };
+                self.send(&ToAgent::Trimmed { us: began.elapsed().as_micros() as u64, bytes, reason })
+            }
             FromAgent::Snapshot { stop, accelerator } => {
                 let Some(file) = self.reader.take_descriptors().pop() else {
                     return Err(SessionError::Protocol("`snapshot` came without a descriptor".to_owned()));
