@@ -5,6 +5,7 @@ restore/instance         the same until the instance is ready for its first even
 restore/accelerator      context, program and 1 MiB of weights restored on a device: until the first kernel's answer,
                          with a broker that stands by (it has opened the device, and holds nothing)
 restore/accelerator_opening   the same where the device must be opened first
+restore/session_mib      what each further MiB of weights costs there
 restore/throughput       cold starts a second, as many at a time as the machine has cores
 restore/many_functions   50 functions that share an interpreter layer, round robin, cold every time
 reset/1MiB               an instance is put back to its snapshot after an invocation that wrote 1 MiB
@@ -100,6 +101,8 @@ def handler(event, context):
 FUNCTIONS = 50
 WARMUP = 10
 ACCELERATOR_ROUNDS = 60
+LARGE_MIB = 32
+"""Weights of the larger of two sessions that are compared."""
 
 
 async def deploy(node: NodeAgent, layers: StoreLayers, name: str, source: str, **options: object) -> FunctionVersion:
@@ -235,8 +238,26 @@ async def accelerator(
     node.lend_devices(lend)
     options = {"requirements": wanted, "memory": 256, "arena": 32, "accelerator": device.full_id}
     function = await deploy(node, layers, "resident", RESIDENT, **options)
+    answers = await resident(node, starter, function, lease, ACCELERATOR_ROUNDS)
+    report.add(result("restore/accelerator", answers, 5, 50))
+    source = RESIDENT.replace("1 << 18", f"{LARGE_MIB} << 18")
+    large = await deploy(node, layers, "large", source, **{**options, "memory": 512, "arena": 4 * LARGE_MIB})
+    more = await resident(node, starter, large, lease, ACCELERATOR_ROUNDS // 2)
+    each = (median(more).value - median(answers).value) / (LARGE_MIB - 1)
+    report.add(Result("restore/session_mib", "ms", kasoku=each, target="<= 0.2", ok=each <= 0.2, n=len(more)))
+    # The same where no broker stands by.
+    standbys, node.standbys = node.standbys, None
+    opening = await resident(node, starter, function, lease, ACCELERATOR_ROUNDS // 4)
+    node.standbys = standbys
+    report.absolute("restore/accelerator_opening", "ms", {"kasoku": opening})
+
+
+async def resident(
+    node: NodeAgent, starter: Starter, function: FunctionVersion, lease: Lease, rounds: int
+) -> list[float]:
+    """Milliseconds until clones of a function with a session have answered, one after the other."""
     answers: list[float] = []
-    for number in range(-3, ACCELERATOR_ROUNDS):
+    for number in range(-3, rounds):
         if node.standbys:
             await node.standbys.settled()
         lease.epoch += 1
@@ -244,18 +265,7 @@ async def accelerator(
         await instance.stop("measured")
         if number >= 0:
             answers.append(answer)
-    report.add(result("restore/accelerator", answers, 5, 50))
-    # The same where no broker stands by.
-    standbys, node.standbys = node.standbys, None
-    opening: list[float] = []
-    for number in range(-1, ACCELERATOR_ROUNDS // 4):
-        lease.epoch += 1
-        instance, _, answer = await starter.cold(function, lease)
-        await instance.stop("measured")
-        if number >= 0:
-            opening.append(answer)
-    node.standbys = standbys
-    report.absolute("restore/accelerator_opening", "ms", {"kasoku": opening})
+    return answers
 
 
 async def put_back(report: Report, node: NodeAgent, layers: StoreLayers, starter: Starter, rounds: int) -> None:

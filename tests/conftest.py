@@ -204,4 +204,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--soak", type=float, default=60.0, help="seconds of the load that goes on")
     parser.addoption("--instances", type=int, default=500, help="instances that are restored, called and ended")
-    parser.addoption("--clones", type=int, default=20, help="clones of one snapshot whose random bytes are compared")
+    parser.addoption("--clones", type=int, default=200, help="clones of one snapshot whose random bytes are compared")

@@ -163,7 +163,11 @@ class Broker:
             argv += ["--verified-session-fd", str(session.saved)]
         broker = cls(native, argv, session.descriptors, leases)
         broker._belong_to(session)
-        await broker._header(session)
+        try:
+            await broker._header(session)
+        except BaseException:  # nobody else knows it yet
+            await broker.stop()
+            raise
         return broker
 
     @classmethod
@@ -333,12 +337,13 @@ class Broker:
         self._heard = b"\n".join([line for line in lines[:-1] if b'"recovered"' not in line] + lines[-1:])
         self._lost = self._lost or not data or b'"lost"' in self._heard
 
-    async def stop(self) -> None:
-        """End it and wait until it is gone: only then is the device free."""
+    async def stop(self) -> int:
+        """End it and wait until it is gone: only then is the device free. 0: in good order, its processes with it."""
         # The VM may hold a duplicate of this end: only `shutdown` ends the connection for sure.
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         self._control.close()
-        await self._child.end(END_GRACE_SECONDS)
+        code = await self._child.end(END_GRACE_SECONDS)
         for reader in self._readers:
             reader.close()
+        return code
