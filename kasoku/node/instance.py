@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from kasoku.leases.model import Lease
 from kasoku.node.broker import Broker, SessionPlan, SessionRefusedError
+from kasoku.node.control import Reset
 from kasoku.node.deadline import Deadline
 from kasoku.node.errors import Failure, FunctionFailed, PlatformError
 from kasoku.node.failures import explain, read_failure
@@ -87,6 +88,8 @@ class Instance:
         self._runner: RunnerProtocol | None = None
         self._outputs: list[PipeReader] = []
         self._session: SessionMemory | None = None
+        self._saved_session: int | None = None
+        """The session's part of the snapshot, for an instance that is put back to it."""
         self._ready: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._deadline = Deadline(self._on_deadline)
@@ -173,6 +176,8 @@ class Instance:
             return await self._give_up(self._vm.ended.result().message)
         assert self._vm
         self._vm.ended.add_done_callback(self._on_vm_end)
+        if self.function.options.isolation == "invocation" and snapshot.session is not None:
+            self._saved_session = os.dup(snapshot.session)
         self.restored = True
         clock.lap("restore_ms")
         return True
@@ -220,9 +225,8 @@ class Instance:
 
     async def _acquire(self, lease: Lease, saved: int | None = None) -> None:
         """Start the broker, with a saved session or a new one."""
-        options = self.function.options
-        memory = self._session = SessionMemory.create(options.arena)
-        session = SessionPlan(memory, self._log, self._console, saved, options.present, options.recover)
+        memory = self._session = SessionMemory.create(self.function.options.arena)
+        session = self._plan(memory, saved)
         standby = self._standbys.take(lease.device) if self._standbys else None
         if standby is not None:
             self._broker = standby
@@ -238,6 +242,10 @@ class Instance:
         assert broker
         broker.exited.add_done_callback(lambda _: self._on_broker_end(broker))
         self._ready = asyncio.create_task(self._await_broker(broker, lease))
+
+    def _plan(self, memory: SessionMemory, saved: int | None) -> SessionPlan:
+        options = self.function.options
+        return SessionPlan(memory, self._log, self._console, saved, options.present, options.recover)
 
     def _on_broker_end(self, broker: Broker) -> None:
         """One that ends before it is ready says why to whoever waits for that; it may be replaced."""
@@ -379,18 +387,21 @@ class Instance:
 
     async def reset(self) -> bool:
         """Put it back to its snapshot: nothing of an invocation is there for the next. False, and it must not be used
-        again, when it has none, or holds a device: what ran kernels has seen a caller's data."""
-        if not self.restored or self.lease or self.ended.done() or not self._vm or not self._runner:
+        again, when it has none."""
+        if not self.restored or self.ended.done() or not self._vm or not self._runner:
             return False
         start = time.perf_counter()
         runner, theirs = await channel()
         before, self._runner = self._runner, runner
         try:
             async with asyncio.timeout(self.function.options.init_timeout):
-                done = await self._vm.reset(INVOKE, theirs.fileno())
+                if self.lease is None:
+                    done = await self._vm.reset(INVOKE, theirs.fileno())
+                else:
+                    done = await self._reset_with_device(self._vm, self.lease, theirs.fileno())
                 self._send_restore()
                 await self._expect(Ready)
-        except (ConnectionEnded, TimeoutError, FunctionFailed, PlatformError) as error:
+        except (ConnectionEnded, TimeoutError, FunctionFailed, PlatformError, SessionRefusedError) as error:
             self._lose(f"it could not be put back: {error}")
             return False
         finally:
@@ -399,8 +410,28 @@ class Instance:
         for output in self._outputs:
             output.drain()
         self.resets += 1
-        self.timings = {"reset_ms": (time.perf_counter() - start) * 1000, "reset_memory_ms": done.us / 1000}
+        device = {name: value for name, value in self.timings.items() if name == "broker_ms"}
+        took = (time.perf_counter() - start) * 1000
+        self.timings = {**device, "reset_ms": took, "reset_memory_ms": done.us / 1000}
         return True
+
+    async def _reset_with_device(self, vm: Vm, lease: Lease, descriptor: int) -> Reset:
+        """The broker has run a caller's kernels, which could have left anything anywhere in its processes: another one
+        takes over, in memory that is wiped while the guest rests. The guest's first look at it comes after `Ready`."""
+        before, self._broker = self._broker, None
+        assert before and self._session
+        if await before.stop() != 0:
+            raise PlatformError("ServiceException", "its broker did not end in good order")
+        self.timings.pop("broker_ms", None)
+        broker = self._standbys.take(lease.device) if self._standbys else None
+        if broker is None:
+            broker = await Broker.standby(self._site.native, lease.device, self._site.home.leases)
+        self._broker = broker
+        done = await vm.reset(INVOKE, descriptor, broker.alive)
+        await broker.take(lease, self._plan(self._session, self._saved_session))
+        await self._await_broker(broker, lease)
+        broker.exited.add_done_callback(lambda _: self._on_broker_end(broker))
+        return done
 
     async def trim(self) -> None:
         """Give memory back that holds nothing, while it is idle. An event that comes meanwhile waits: some 0.2 ms for
@@ -487,6 +518,9 @@ class Instance:
             output.close()
         if self._session:
             self._session.close()
+        if self._saved_session is not None:
+            os.close(self._saved_session)
+            self._saved_session = None
 
     def _lose(self, reason: str) -> None:
         if not self.ended.done():

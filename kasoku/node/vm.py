@@ -151,11 +151,15 @@ class Vm:
         end: VmEnd = self.ended.result()
         return f"the virtual machine ended: {end.message or end.kind}"
 
-    async def reset(self, channel: int, descriptor: int) -> Reset:
-        """Put the guest back to its snapshot, with another socket as that channel. Raises ConnectionEnded."""
+    async def reset(self, channel: int, descriptor: int, alive: int | None = None) -> Reset:
+        """Put the guest back to its snapshot, with another socket as that channel. Raises ConnectionEnded.
+
+        With `alive`, a descriptor that hangs up with the next broker, its accelerator session is wiped for that one.
+        """
         self._was_reset = asyncio.get_running_loop().create_future()
+        message = {"type": "reset", "channel": channel, "sessions": alive is not None}
         try:
-            send_with(self._connection, {"type": "reset", "channel": channel}, [descriptor])
+            send_with(self._connection, message, [descriptor, *([] if alive is None else [alive])])
         except OSError as error:
             raise ConnectionEnded(f"the virtual machine is gone: {error}") from None
         await asyncio.wait([self._was_reset, self.ended], return_when=asyncio.FIRST_COMPLETED)

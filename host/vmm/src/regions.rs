@@ -9,8 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, SealFlags, Timespec, fcntl_get_seals, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -53,7 +52,7 @@ struct Entry {
     mapping: Arc<Mapping>,
     info: Region,
     /// The companion has died and the guest was told.
-    lost: AtomicBool,
+    lost: Mutex<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +91,7 @@ impl Regions {
                 fds,
                 mapping: Arc::new(mapping),
                 info: Region { gpa: Gpa(gpa), len, kind, reserved: 0 },
-                lost: AtomicBool::new(false),
+                lost: Mutex::new(false),
             });
             gpa += len.next_multiple_of(LARGE_PAGE);
         }
@@ -118,7 +117,7 @@ impl Regions {
     /// What to poll for the guest's watch mask: wake-ups, and the deaths that nobody could wake for any more.
     pub fn watched(&self, mask: u64) -> impl Iterator<Item = PollFd<'_>> {
         self.selected(mask).flat_map(|(_, entry)| {
-            let alive = entry.fds.alive.as_ref().filter(|_| !entry.lost.load(SeqCst));
+            let alive = entry.fds.alive.as_ref().filter(|_| !*entry.lost());
             let alive = alive.map(|alive| PollFd::new(alive, PollFlags::empty()));
             std::iter::once(PollFd::new(&entry.fds.wake, PollFlags::IN)).chain(alive)
         })
@@ -128,6 +127,22 @@ impl Regions {
     pub fn take_wakes(&self, mask: u64) -> u64 {
         let woken = self.selected(mask).filter(|(_, entry)| entry.find_lost() | take(entry.fds.wake.as_fd()));
         woken.fold(0, |bits, (index, _)| bits | 1 << (PENDING_REGION as usize + index))
+    }
+
+    /// Makes accelerator sessions new for another companion, the one that hangs up with `alive`: nothing of what they held is
+    /// there any more. The guest rests, and the companion that it had is gone.
+    pub fn renew_sessions(&self, alive: &OwnedFd) -> std::io::Result<()> {
+        for entry in self.entries.iter().filter(|entry| entry.fds.kind == RegionKind::Accel) {
+            // Whoever looks at the old companion right now must not report its end to the new one's guest.
+            let mut lost = entry.lost();
+            entry.mapping.wipe().map_err(std::io::Error::other)?;
+            let known = entry.fds.alive.as_ref().ok_or(std::io::ErrorKind::InvalidInput)?;
+            crate::sys::replace_descriptor(known.as_fd(), alive)?;
+            *lost = false;
+            take(entry.fds.wake.as_fd());
+            take(entry.fds.doorbell.as_fd());
+        }
+        Ok(())
     }
 
     fn selected(&self, mask: u64) -> impl Iterator<Item = (usize, &Entry)> {
@@ -166,17 +181,20 @@ impl Regions {
 }
 
 impl Entry {
+    fn lost(&self) -> MutexGuard<'_, bool> {
+        self.lost.lock().expect("no panic holds this lock")
+    }
+
     /// Tells the guest when the companion has died: true once. A companion that ends in good order says so itself; one
     /// that was killed cannot, and a guest that sleeps on its answer would sleep for ever.
     fn find_lost(&self) -> bool {
         let Some(alive) = &self.fds.alive else { return false };
-        if self.lost.load(SeqCst) {
-            return false;
-        }
+        let mut lost = self.lost();
         let mut fds = [PollFd::new(alive, PollFlags::empty())];
-        if poll(&mut fds, Some(&NOW)) != Ok(1) || self.lost.swap(true, SeqCst) {
+        if *lost || poll(&mut fds, Some(&NOW)) != Ok(1) {
             return false;
         }
+        *lost = true;
         if self.fds.kind == RegionKind::Accel {
             self.mapping.store_word(session::OFFSET_BROKER_STATE, session::STATE_LOST);
         }

@@ -181,8 +181,15 @@ impl Halt {
 
 impl Machine {
     /// Puts the guest back to its snapshot. `socket` takes the place of that channel: what is left in the old one is not the
-    /// next invocation's. After an error the guest must not run again.
-    pub fn reset(&self, tender: &mut dyn Tender, channel: usize, socket: &OwnedFd) -> Result<Done, Error> {
+    /// next invocation's. With `alive` its accelerator sessions are new, too: that one hangs up when their companion dies.
+    /// After an error the guest must not run again.
+    pub fn reset(
+        &self,
+        tender: &mut dyn Tender,
+        channel: usize,
+        socket: &OwnedFd,
+        alive: Option<&OwnedFd>,
+    ) -> Result<Done, Error> {
         let guest = self.guest();
         let Some(origin) = &guest.origin else {
             return Err(Error::Request("this guest was not restored to be put back".to_owned()));
@@ -191,6 +198,9 @@ impl Machine {
         let ask = || (0..).zip(&guest.cpus).filter(|(_, cpu)| cpu.is_started()).for_each(|(i, _)| guest.kick(i));
         guest.halt.gather(ask, started)?;
         guest.channels.replace(channel, socket).map_err(Error::Channels)?;
+        if let Some(alive) = alive {
+            guest.regions.renew_sessions(alive).map_err(Error::Channels)?;
+        }
         let done = origin.put_memory_back(guest)?;
         // The tender may have derived things from page tables of the guest that are no more.
         tender.forget()?;

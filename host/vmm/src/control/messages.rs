@@ -28,6 +28,9 @@ pub enum FromAgent {
     /// Put a restored guest back to its snapshot; the descriptor that came with it takes the place of socket channel `channel`.
     Reset {
         channel: usize,
+        /// A second descriptor came: its accelerator sessions are served anew, by whoever hangs up with it.
+        #[serde(default)]
+        sessions: bool,
     },
     /// Give memory back that holds nothing.
     Trim,

@@ -172,14 +172,18 @@ impl Session {
             FromAgent::Boot(_) | FromAgent::Restore(_) => {
                 Err(SessionError::Protocol("a second `boot` or `restore`".to_owned()))
             }
-            FromAgent::Reset { channel } => {
-                let (Some(socket), Some(tender)) = (self.reader.take_descriptors().pop(), &mut self.tender) else {
+            FromAgent::Reset { channel, sessions } => {
+                let mut descriptors = self.reader.take_descriptors();
+                let alive = if sessions { descriptors.pop() } else { None };
+                let (Some(socket), Some(tender), true) =
+                    (descriptors.pop(), &mut self.tender, sessions == alive.is_some())
+                else {
                     return Err(SessionError::Protocol(
                         "`reset` of a guest that is not for it, or without a socket".to_owned(),
                     ));
                 };
                 let began = Instant::now();
-                let Done { copied, dropped } = machine.reset(tender, channel, &socket)?;
+                let Done { copied, dropped } = machine.reset(tender, channel, &socket, alive.as_ref())?;
                 self.send(&ToAgent::Reset { us: began.elapsed().as_micros() as u64, copied, dropped })
             }
             FromAgent::Trim => {

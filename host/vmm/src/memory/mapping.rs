@@ -156,6 +156,13 @@ impl Mapping {
         result.map_err(|errno| MappingError { what: "a snapshot again", len, source: errno.into() })
     }
 
+    /// Gives all memory of a shared mapping's file back: whoever maps it reads zeroes.
+    pub fn wipe(&self) -> Result<(), MappingError> {
+        // SAFETY: the range is this mapping's; there are no references to what is shared, only copies and atomics.
+        let result = unsafe { madvise(self.base.as_ptr().cast(), self.len, Advice::LinuxRemove) };
+        result.map_err(|errno| MappingError { what: "a shared region anew", len: self.len(), source: errno.into() })
+    }
+
     /// Copies a part of another mapping of the same length to the same place of this one.
     pub fn copy_from(&self, other: &Self, offset: u64, len: u64) {
         assert!(
