@@ -99,6 +99,8 @@ import ctypes, os, random, secrets, ssl, tempfile, uuid
 import numpy, numpy.random
 mine, seeded = random.Random(), random.Random(5)
 generator, state = numpy.random.default_rng(), numpy.random.RandomState(3)
+other, kept = numpy.random.RandomState(numpy.random.PCG64(4)), numpy.random.RandomState(5)
+kept.standard_normal()  # it draws two and keeps one
 random.random(); ssl.RAND_bytes(1); numpy.random.bytes(1); next(tempfile._get_candidate_names())
 def handler(event, context):
     sources = {
@@ -106,6 +108,7 @@ def handler(event, context):
         "random": random.randbytes(32), "instance": mine.randbytes(32), "seeded": seeded.randbytes(32),
         "secrets": secrets.token_bytes(32), "uuid": uuid.uuid4().bytes, "ssl": ssl.RAND_bytes(32),
         "numpy": numpy.random.bytes(32), "generator": generator.bytes(32), "state": state.bytes(32),
+        "other": other.bytes(32), "kept": kept.standard_normal().hex().encode(),
         "tempfile": next(tempfile._get_candidate_names()).encode(),
     }
     return {name: value.hex() for name, value in sources.items()}

@@ -7,6 +7,10 @@ from typing import Any
 
 LENGTHS = struct.Struct("<II")
 READ_AHEAD = 16384
+# `loads` looks for encodings and white space, which the other end does not send, and `dumps` makes an encoder for each
+# frame. Each page of memory less that a clone touches before its first event is a fault less.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().raw_decode
 
 
 class Channel:
@@ -32,10 +36,10 @@ class Channel:
         frame = self._read(header_length + body_length)
         if frame is None:
             return None
-        return json.loads(frame[:header_length]), frame[header_length:]
+        return _decode(str(frame[:header_length], "utf-8"))[0], frame[header_length:]
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
-        text = json.dumps(header, separators=(",", ":")).encode()
+        text = _encode(header).encode()
         frame = memoryview(LENGTHS.pack(len(text), len(body)) + text + body)
         while frame:
             frame = frame[os.write(self._output, frame) :]

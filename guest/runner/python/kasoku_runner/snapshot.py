@@ -56,7 +56,6 @@ def prepare() -> list[str]:
 
 def rehearse() -> None:
     """What `restored` does, but for what concerns the function."""
-    os.environ.update({})
     _renew_randomness()
 
 
@@ -83,7 +82,9 @@ def noted_pages() -> Iterator[None]:
 
 def restored(environment: dict[str, str]) -> None:
     """This is a clone: give it its environment and randomness of its own, then tell the function."""
-    os.environ.update(environment)
+    # Not `update`: it first asks abstract classes what it was given, which takes longer than what is to be done.
+    for name, value in environment.items():
+        os.environ[name] = value
     _renew_randomness()
     for function, arguments, keywords in _hooks("get_after_restore"):
         function(*arguments, **keywords)
@@ -103,22 +104,37 @@ def find_generators() -> None:
     if numpy := sys.modules.get("numpy.random"):
         kinds += [numpy.BitGenerator, numpy.RandomState]
     if kinds:
-        _generators.extend(found for found in gc.get_objects() if isinstance(found, tuple(kinds)))
+        found = [found for found in gc.get_objects() if isinstance(found, tuple(kinds))]
+        # What one of NumPy's older sort draws from is renewed with it, and need not be once more.
+        _generators.extend(sorted(found, key=lambda generator: not hasattr(generator, "get_state")))
 
 
 def _renew_randomness() -> None:
     """`os.urandom`, and with it `secrets` and `uuid4`, is the library OS's and renewed already."""
-    if random := sys.modules.get("random"):
-        random.seed()
+    renewed: set[int] = set()
     for generator in _generators:
-        if hasattr(generator, "seed") and not hasattr(generator, "get_state"):
+        if id(generator) in renewed:
+            continue
+        renewed.add(id(generator))
+        if hasattr(generator, "get_state"):
+            source = generator._bit_generator
+            renewed.add(id(source))
+            # A state without a kept normal value drops the one that is kept.
+            generator.set_state(type(source)().state)
+        elif hasattr(generator, "seed"):
             generator.seed()
-        elif hasattr(generator, "get_state"):
-            generator.set_state(type(generator)().get_state())
         else:
             generator.state = type(generator)().state
-    if numpy := sys.modules.get("numpy.random"):
+    # Those of the modules themselves, where they were imported later.
+    if (random := sys.modules.get("random")) and _owner(random.seed) not in renewed:
+        random.seed()
+    if (numpy := sys.modules.get("numpy.random")) and _owner(numpy.rand) not in renewed:
         numpy.seed()
     if ssl := sys.modules.get("ssl"):
         # OpenSSL's generators notice that the one that they were seeded from has changed.
         ssl.RAND_add(os.urandom(64), 64.0)
+
+
+def _owner(method: Any) -> int:
+    """Of a module's function that is a method of an object: that object's identity."""
+    return id(getattr(method, "__self__", None))
