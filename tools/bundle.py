@@ -25,7 +25,7 @@ NAME = "kasoku-bundle"
 PACKAGES = ("hypothesis", "numpy", "pyopencl", "pytest", "pytest-timeout", "pytest-xdist")
 SOURCES = ("tests", "benchmarks", "examples", "pyproject.toml")
 #: The broker's own tests: they drive a real broker on real devices.
-BROKER_TESTS = ("hostile", "isolation", "scrub", "session", "suspend")
+BROKER_TESTS = ("addresses", "hostile", "isolation", "recover", "scrub", "session", "suspend")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
 
 

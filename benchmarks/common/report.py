@@ -169,8 +169,6 @@ def machine() -> dict[str, str | int]:
     model = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
     memory = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
     kvm = [name for name in ("kvm_intel", "kvm_amd", "kvm_pvm") if Path("/sys/module", name).exists()]
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)
     return {
         "cpu": model,
         "cores": os.cpu_count() or 0,
@@ -178,8 +176,17 @@ def machine() -> dict[str, str | int]:
         "kernel": platform.release(),
         "kvm": "+".join(kvm) or "unknown",
         "python": platform.python_version(),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": _commit(),
     }
+
+
+def _commit() -> str:
+    """The commit of this tree, or the one that a bundle was made of."""
+    if (brought := ROOT / "commit").is_file():
+        return brought.read_text().strip()
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)
+    return commit.stdout.strip() or "unknown"
 
 
 def _peers(samples: dict[str, list[float]]) -> dict[str, float]:

@@ -65,6 +65,20 @@ def test_events_and_threads(lease: Session, device: str, driver: Path, tmp_path:
     assert virtual == answer(run_native(program("events"), device, tmp_path))
 
 
+def test_shared_virtual_memory(lease: Session, device: str, driver: Path, tmp_path: Path, seed: int) -> None:
+    if not _is_processor(device):
+        pytest.skip("kernels do not run on the host's processors")
+    command = program("svm", seed)
+    virtual = answer(run_virtual(command, lease, driver, tmp_path))
+    assert all(virtual["checks"].values()), virtual
+    native = _answer_unless_crashed(run_native(command, device, tmp_path))
+    _compare_codes(virtual["codes"], native and native["codes"])
+
+
+def _is_processor(device: str) -> bool:
+    return any(device == found["id"] and found["kind"] == "cpu" for found in sessions.devices())
+
+
 def test_images(lease: Session, device: str, driver: Path, tmp_path: Path, seed: int) -> None:
     virtual = answer(run_virtual(program("images", seed), lease, driver, tmp_path))
     _compare_images(virtual, answer(run_native(program("images", seed), device, tmp_path)))
@@ -94,12 +108,16 @@ def test_linking(lease: Session, device: str, driver: Path, tmp_path: Path) -> N
 def test_error_codes(name: str, lease: Session, device: str, driver: Path, tmp_path: Path, seed: int) -> None:
     command = program(name, seed)
     virtual = answer(run_virtual(command, lease, driver, tmp_path))
-    _compare_codes(virtual, run_native(command, device, tmp_path))
+    _compare_codes(virtual, _answer_unless_crashed(run_native(command, device, tmp_path)))
 
 
-def _compare_codes(virtual: dict[str, Any], finished: subprocess.CompletedProcess[str]) -> None:
+def _answer_unless_crashed(finished: subprocess.CompletedProcess[str]) -> dict[str, Any] | None:
+    return None if finished.returncode == -signal.SIGSEGV else answer(finished)
+
+
+def _compare_codes(virtual: dict[str, Any], native: dict[str, Any] | None) -> None:
     """What wrong calls answer, against the vendor's library. Where that crashes, there is nothing to compare."""
-    native = virtual if finished.returncode == -signal.SIGSEGV else answer(finished)
+    native = virtual if native is None else native
     wrong = {
         name: (code, native[name]) for name, code in virtual.items() if code not in ALLOWED.get(name, [native[name]])
     }
@@ -111,16 +129,18 @@ def _no_virtual_machines() -> bool:
 
 
 @pytest.mark.skipif(_no_virtual_machines(), reason="needs `make setup` and /dev/kvm")
-@pytest.mark.parametrize("name", ["compute", "events", "errors", "images"])
+@pytest.mark.parametrize("name", ["compute", "events", "errors", "images", "svm"])
 def test_in_a_virtual_machine(name: str, device: str, tmp_path: Path, seed: int) -> None:
     """The whole path: guest, ring, broker."""
-    arguments = {"compute": (seed, "/tmp/headers"), "images": (seed,)}.get(name, ())
+    arguments = {"compute": (seed, "/tmp/headers"), "images": (seed,), "svm": (seed,)}.get(name, ())
+    if name == "svm" and not _is_processor(device):
+        pytest.skip("kernels do not run on the host's processors")
     command = program(name, *arguments)
     guest = answer(sessions.run_guest(command, device, tmp_path))
     if name == "images":
         _compare_images(guest, answer(run_native(command, device, tmp_path)))
     elif name == "errors":
-        _compare_codes(guest, run_native(command, device, tmp_path))
+        _compare_codes(guest, _answer_unless_crashed(run_native(command, device, tmp_path)))
     else:
         assert all(guest["checks"].values()), guest
 

@@ -67,6 +67,8 @@ assert_layout!(GetInfo, size 56, align 8);
 pub const DEVICE_DIRECT_BUFFERS: u32 = 0x4b41_0001;
 /// u32: nanoseconds: a call that takes the device less is worth polling for, a longer one should be slept through.
 pub const DEVICE_POLL_NS: u32 = 0x4b41_0002;
+/// u32: 1 when kernels can use addresses that the guest uses (`memory::CreateBuffer.address`).
+pub const DEVICE_SHARED_ADDRESSES: u32 = 0x4b41_0004;
 
 /// Parameter of `BUILD`, only by `GET_INFO`: the binary for that device, authenticated, as `CREATE_PROGRAM` takes it back.
 pub const BUILD_BINARY: u32 = 0x4b41_0003;

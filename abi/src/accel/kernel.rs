@@ -34,6 +34,8 @@ pub const ARGUMENT_BYTES: u32 = 1;
 pub const ARGUMENT_OBJECT: u32 = 2;
 /// The argument is `size` bytes of local memory.
 pub const ARGUMENT_LOCAL: u32 = 3;
+/// The value is the address of byte `size` of the buffer `object`, which was created with an address.
+pub const ARGUMENT_ADDRESS: u32 = 4;
 
 /// Body of `SET_ARGUMENT`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

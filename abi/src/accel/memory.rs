@@ -32,8 +32,12 @@ pub struct CreateBuffer {
     /// `BUFFER_*`.
     pub flags: u32,
     pub reserved: u32,
+    /// Where the guest has the first byte of `storage`, on devices with `info::DEVICE_SHARED_ADDRESSES`: pointers to these bytes
+    /// mean the same to kernels (`kernel::ARGUMENT_ADDRESS`, and pointers in memory). The whole session then lies between
+    /// `session::SHARED_START` and `SHARED_END` in the guest, always at the same place. 0: nobody needs that.
+    pub address: u64,
 }
-assert_layout!(CreateBuffer, size 56, align 8);
+assert_layout!(CreateBuffer, size 64, align 8);
 
 /// Body of `CREATE_SUB_BUFFER`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -43,6 +43,11 @@ pub const ARENA: u64 = crate::layout::LARGE_PAGE;
 pub const MEMORY_MIN: u64 = 4 << 20;
 pub const MEMORY_MAX: u64 = 64 << 30;
 
+/// Where a guest maps sessions whose addresses its kernels shall know: one `MEMORY_MAX` for each, by number. No process of
+/// either side has anything there by itself.
+pub const SHARED_START: u64 = 0x2000_0000_0000;
+pub const SHARED_END: u64 = SHARED_START + 16 * MEMORY_MAX;
+
 /// `Header.broker_state`: not yet ready.
 pub const STATE_STARTING: u32 = 0;
 /// Commands are served.

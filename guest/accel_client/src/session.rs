@@ -179,6 +179,11 @@ impl Session {
         self.shared.arena(range)
     }
 
+    /// Whether a device may have the arena at the same addresses as this process.
+    pub fn is_at_shared_addresses(&self) -> bool {
+        self.shared.is_at_shared_addresses()
+    }
+
     /// The arena range of `len` bytes at `address`, if it lies there.
     pub fn range_of(&self, address: *const u8, len: u64) -> Option<Range> {
         self.shared.range_of(address, len)

@@ -50,6 +50,12 @@ impl Shared {
         Ok(Self { base, arena_len })
     }
 
+    /// Whether the memory lies where a device may have it at the same addresses.
+    pub fn is_at_shared_addresses(&self) -> bool {
+        let start = self.base as u64;
+        (session::SHARED_START..session::SHARED_END - session::ARENA - self.arena_len).contains(&start)
+    }
+
     pub fn arena_len(&self) -> u64 {
         self.arena_len
     }

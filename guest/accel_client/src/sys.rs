@@ -18,6 +18,7 @@ pub const MAP_SHARED: usize = 1;
 pub const MAP_PRIVATE: usize = 2;
 pub const MAP_ANONYMOUS: usize = 0x20;
 pub const MAP_NORESERVE: usize = 0x4000;
+const MAP_FIXED_NOREPLACE: usize = 0x10_0000;
 
 pub const POLLIN: i16 = 1;
 pub const POLLERR: i16 = 8;
@@ -116,7 +117,16 @@ pub fn map(len: usize, protection: usize, flags: usize, fd: i32) -> Result<*mut 
     if (-4095..0).contains(&result) { Err(result) } else { Ok(result as *mut u8) }
 }
 
-/// Unmaps what [`map`] returned.
+/// As [`map`], at `address`; fails when something is there.
+#[inline(never)]
+pub fn map_at(address: usize, len: usize, protection: usize, flags: usize, fd: i32) -> Result<*mut u8, isize> {
+    let flags = flags | MAP_FIXED_NOREPLACE;
+    // SAFETY: an old kernel takes the address for a hint, a newer one fails: no existing memory changes.
+    let result = unsafe { syscall::<SYS_MMAP>([address, len, protection, flags, fd as usize, 0]) };
+    if (-4095..0).contains(&result) { Err(result) } else { Ok(result as *mut u8) }
+}
+
+/// Unmaps what [`map`] or [`map_at`] returned.
 ///
 /// # Safety
 /// Nothing may use the range any more.

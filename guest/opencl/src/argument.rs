@@ -167,6 +167,9 @@ unsafe fn set(kernel: &Kernel, index: u32, size: usize, value: *const c_void) ->
     } else {
         command.post().map_err(gone)?;
     }
+    if checked.kind == ARGUMENT_LOCAL {
+        kernel.taken_shapes.lock().clear();
+    }
     *place = checked.argument;
     Ok(())
 }

@@ -14,12 +14,12 @@ use crate::callback::Destructors;
 use crate::cl::*;
 use crate::context::Context;
 use crate::device::Device;
-use crate::driver::Driver;
 use crate::error::{Result, ensure, full, gone, object as object_frame, status};
 use crate::handle::{Identity, Object, Raw, get, publish};
 use crate::map::Mapping;
 use crate::memory::{HOST_ACCESS, HOST_MEMORY, KERNEL_ACCESS};
 use crate::progress::Uses;
+use crate::storage::Storage;
 
 pub struct Buffer {
     identity: Identity,
@@ -33,7 +33,9 @@ pub struct Buffer {
     /// Where it begins in its parent.
     pub origin: u64,
     /// Its own bytes in the arena, on devices that work in them.
-    storage: Option<Storage>,
+    pub storage: Option<Storage>,
+    /// It was made over shared virtual memory.
+    uses_svm: bool,
     /// The commands that use the bytes; a sub-buffer shares its parent's.
     pub uses: Arc<Uses>,
     pub mappings: Mutex<Vec<Mapping>>,
@@ -59,6 +61,16 @@ impl Buffer {
         let storage = self.root().storage.as_ref()?;
         // SAFETY: a sub-buffer lies inside its parent.
         Some(unsafe { self.context.driver.session.address(storage.range).add(self.origin as usize) })
+    }
+
+    /// Whether the program's own memory (`CL_MEM_USE_HOST_PTR`) is another than the buffer's bytes.
+    pub fn is_apart(&self) -> bool {
+        self.host_ptr != 0 && self.address().is_none_or(|address| address as usize != self.host_ptr)
+    }
+
+    /// Whether its bytes are shared virtual memory of the program's.
+    pub fn uses_svm(&self) -> bool {
+        self.uses_svm
     }
 
     /// Checks `[offset, offset + size)` against the buffer.
@@ -139,23 +151,26 @@ fn create(context: &Arc<Context>, flags: u64, size: usize, host: *mut c_void, wo
     let mut command = driver.command(CREATE_BUFFER, id);
     let mut body = memory::CreateBuffer { context: context.id, size, flags: wire_flags(flags), ..Default::default() };
     let align = if size >= PAGED { kasoku_abi::layout::PAGE } else { memory::STORAGE_ALIGN };
+    let block = if flags & CL_MEM_USE_HOST_PTR != 0 { driver.blocks.find(context, host, size as usize) } else { None };
+    let uses_svm = block.is_some();
+    let own = || if driver.direct { Storage::own(driver, size, align) } else { None };
     // Storage is optional: when the arena cannot hold the buffer, the device keeps it and data is copied.
-    let uses = Arc::new(Uses::default());
-    let range = if driver.direct { driver.take_storage(size, align) } else { None };
-    let storage = range.map(|range| Storage { driver, range, uses: Arc::clone(&uses) });
+    let storage = block.and_then(|place| Storage::inside(place, size)).or_else(own);
+    let uses = storage.as_ref().map_or_else(Arc::default, |storage| Arc::clone(&storage.uses));
     let mut rest = None;
     if let Some(storage) = &storage {
         body.storage = storage.range;
     }
-    if takes_host {
-        match &storage {
+    match &storage {
+        Some(storage) if takes_host && !storage.is_shared() => {
             // SAFETY: the program gave `size` bytes; the storage is as long and nobody else's.
-            Some(_) => unsafe { copy_data(driver.session.address(body.storage), host.cast(), size as usize) },
-            None => match first_contents(&mut command, host, size) {
-                Ok(range) => body.initial = range,
-                Err(_) => rest = Some(host),
-            },
+            unsafe { copy_data(driver.session.address(storage.range), host.cast(), size as usize) };
         }
+        None if takes_host => match first_contents(&mut command, host, size) {
+            Ok(range) => body.initial = range,
+            Err(_) => rest = Some(host),
+        },
+        _ => {}
     }
     let command = command.body(&body);
     if storage.is_some() {
@@ -176,6 +191,7 @@ fn create(context: &Arc<Context>, flags: u64, size: usize, host: *mut c_void, wo
         parent: None,
         origin: 0,
         storage,
+        uses_svm,
         uses,
         mappings: Mutex::new(Vec::new()),
         property_words: words,
@@ -183,17 +199,37 @@ fn create(context: &Arc<Context>, flags: u64, size: usize, host: *mut c_void, wo
     })))
 }
 
-/// A buffer's bytes in the arena, given back when nothing uses them any more.
-struct Storage {
-    driver: &'static Driver,
-    range: Range,
-    uses: Arc<Uses>,
-}
-
-impl Drop for Storage {
-    fn drop(&mut self) {
-        self.driver.backlog.retire(self.driver, self.range, Arc::clone(&self.uses));
-    }
+/// A buffer without a handle whose bytes kernels reach by the program's own addresses (`svm`).
+pub fn create_block(context: &Arc<Context>, flags: u64, size: u64, align: u64) -> Result<Arc<Buffer>> {
+    let identity = Identity::new()?;
+    let driver = context.driver;
+    let storage = Storage::own(driver, size, align).ok_or(CL_MEM_OBJECT_ALLOCATION_FAILURE)?;
+    let id = driver.session.new_id();
+    let body = memory::CreateBuffer {
+        context: context.id,
+        size,
+        storage: storage.range,
+        flags: wire_flags(flags),
+        address: driver.session.address(storage.range) as u64,
+        ..Default::default()
+    };
+    status(driver.command(CREATE_BUFFER, id).body(&body).call().map_err(gone)?.status)?;
+    Ok(Arc::new(Buffer {
+        identity,
+        context: Arc::clone(context),
+        id,
+        flags,
+        size,
+        host_ptr: 0,
+        parent: None,
+        origin: 0,
+        uses_svm: true,
+        uses: Arc::clone(&storage.uses),
+        storage: Some(storage),
+        mappings: Mutex::new(Vec::new()),
+        property_words: Vec::new(),
+        destructors: Destructors::new(),
+    }))
 }
 
 /// A copy of the first contents in the arena, if they take no more than a part of it.
@@ -291,6 +327,7 @@ pub unsafe extern "C" fn clCreateSubBuffer(
                 parent: Some(Arc::clone(&parent)),
                 origin,
                 storage: None,
+                uses_svm: parent.uses_svm,
                 uses: Arc::clone(&parent.uses),
                 mappings: Mutex::new(Vec::new()),
                 property_words: Vec::new(),

@@ -77,6 +77,10 @@ impl Device {
             CL_DEVICE_BUILT_IN_KERNELS_WITH_VERSION => query.bytes(b""),
             // cl_device_partition_property lists that hold their end alone.
             CL_DEVICE_PARTITION_PROPERTIES | CL_DEVICE_PARTITION_TYPE => query.value(0u64),
+            CL_DEVICE_SVM_CAPABILITIES => {
+                let coarse = if self.driver.shares_addresses { CL_DEVICE_SVM_COARSE_GRAIN_BUFFER } else { 0 };
+                query.value(coarse)
+            }
             _ if ABSENT_U32.contains(&parameter) => query.value(0u32),
             _ if ABSENT_U64.contains(&parameter) => query.value(0u64),
             _ if parameter >> 16 == info::DEVICE_DIRECT_BUFFERS >> 16 => Err(CL_INVALID_VALUE),
@@ -99,12 +103,8 @@ const ABSENT_U32: &[u32] = &[
 ];
 
 /// The same with 64 bits.
-const ABSENT_U64: &[u32] = &[
-    CL_DEVICE_SVM_CAPABILITIES,
-    CL_DEVICE_QUEUE_ON_DEVICE_PROPERTIES,
-    CL_DEVICE_DEVICE_ENQUEUE_CAPABILITIES,
-    CL_DEVICE_PARTITION_AFFINITY_DOMAIN,
-];
+const ABSENT_U64: &[u32] =
+    &[CL_DEVICE_QUEUE_ON_DEVICE_PROPERTIES, CL_DEVICE_DEVICE_ENQUEUE_CAPABILITIES, CL_DEVICE_PARTITION_AFFINITY_DOMAIN];
 
 /// `cl_version` of a text such as "OpenCL C 1.2 ...".
 fn language_version(text: &[u8]) -> u32 {

@@ -13,6 +13,7 @@ use zerocopy::FromBytes;
 use crate::backlog::Backlog;
 use crate::error::{Result, full, gone, status};
 use crate::handle::Raw;
+use crate::svm::Blocks;
 
 /// Room for a description at the first try.
 const DESCRIPTION_LEN: u64 = 64 << 10;
@@ -65,7 +66,11 @@ pub struct Driver {
     pub records: Records,
     /// Buffers with storage are their storage (`info::DEVICE_DIRECT_BUFFERS`), on every device.
     pub direct: bool,
+    /// Kernels can use this process's addresses of the arena (`info::DEVICE_SHARED_ADDRESSES`), on every device.
+    pub shares_addresses: bool,
     pub backlog: Backlog,
+    /// Shared virtual memory.
+    pub blocks: Blocks,
     platform: AtomicPtr<core::ffi::c_void>,
 }
 
@@ -77,6 +82,8 @@ impl Driver {
         let each = |parameter| (0..records.devices()).map(move |index| (index, parameter));
         let value = |(index, parameter)| records.value::<u32>(info::DEVICE, index, parameter).unwrap_or(0);
         let direct = each(info::DEVICE_DIRECT_BUFFERS).all(|key| value(key) == 1);
+        let shared = each(info::DEVICE_SHARED_ADDRESSES).all(|key| value(key) == 1);
+        let shares_addresses = direct && shared && session.is_at_shared_addresses();
         if let Some(poll_ns) = each(info::DEVICE_POLL_NS).map(value).min() {
             session.set_poll_ns(poll_ns);
         }
@@ -87,7 +94,9 @@ impl Driver {
             session,
             records,
             direct,
+            shares_addresses,
             backlog: Backlog::new(),
+            blocks: Blocks::new(),
             platform: AtomicPtr::default(),
         })))
     }

@@ -203,24 +203,38 @@ pub unsafe extern "C" fn clCreateUserEvent(context: Raw, errcode_ret: *mut i32) 
     unsafe {
         object_frame(errcode_ret, || {
             let context = get::<Context>(context)?;
-            let identity = Identity::new()?;
-            let id = context.driver.session.new_id();
-            let body = object::CreateUserEvent { context: context.id };
-            context.driver.command(CREATE_USER_EVENT, id).body(&body).post().map_err(gone)?;
-            context.open_user_events.fetch_add(1, Ordering::Relaxed);
-            Ok(publish(Arc::new(Event {
-                identity,
-                context: Arc::clone(&context),
-                queue: None,
-                kind: CL_COMMAND_USER,
-                id,
-                place: None,
-                status: AtomicI32::new(CL_SUBMITTED),
-                deferred: None,
-                times: Mutex::new(None),
-            })))
+            create_user(&context).map(publish)
         })
     }
+}
+
+/// An event that this side completes.
+pub fn create_user(context: &Arc<Context>) -> Result<Arc<Event>> {
+    let identity = Identity::new()?;
+    let id = context.driver.session.new_id();
+    let body = object::CreateUserEvent { context: context.id };
+    context.driver.command(CREATE_USER_EVENT, id).body(&body).post().map_err(gone)?;
+    context.open_user_events.fetch_add(1, Ordering::Relaxed);
+    Ok(Arc::new(Event {
+        identity,
+        context: Arc::clone(context),
+        queue: None,
+        kind: CL_COMMAND_USER,
+        id,
+        place: None,
+        status: AtomicI32::new(CL_SUBMITTED),
+        deferred: None,
+        times: Mutex::new(None),
+    }))
+}
+
+/// Completes an event of [`create_user`], or lets it fail; an error when that has been done before.
+pub fn set_user(event: &Event, new_status: i32) -> Result<()> {
+    let changed = event.status.compare_exchange(CL_SUBMITTED, new_status, Ordering::AcqRel, Ordering::Relaxed);
+    ensure(changed.is_ok(), CL_INVALID_OPERATION)?;
+    event.context.open_user_events.fetch_sub(1, Ordering::Relaxed);
+    let body = object::SetUserEvent { status: new_status, reserved: 0 };
+    event.context.driver.command(SET_USER_EVENT, event.id).body(&body).post().map_err(gone)
 }
 
 #[unsafe(no_mangle)]
@@ -229,11 +243,7 @@ pub unsafe extern "C" fn clSetUserEventStatus(event: Raw, new_status: i32) -> i3
         let event = get::<Event>(event)?;
         ensure(event.queue.is_none(), CL_INVALID_EVENT)?;
         ensure(new_status <= CL_COMPLETE, CL_INVALID_VALUE)?;
-        let changed = event.status.compare_exchange(CL_SUBMITTED, new_status, Ordering::AcqRel, Ordering::Relaxed);
-        ensure(changed.is_ok(), CL_INVALID_OPERATION)?;
-        event.context.open_user_events.fetch_sub(1, Ordering::Relaxed);
-        let body = object::SetUserEvent { status: new_status, reserved: 0 };
-        event.context.driver.command(SET_USER_EVENT, event.id).body(&body).post().map_err(gone)
+        set_user(&event, new_status)
     })
 }
 

@@ -43,7 +43,7 @@ pub unsafe extern "C" fn clEnqueueCopyImage(
         }
         let (source, destination) = (from.id, to.id);
         let body = image::CopyImage { source, destination, source_origin, destination_origin, region };
-        order.post(queue.context.driver.command(COPY_IMAGE, queue.id).body(&body), &[&from.uses, &to.uses], None)
+        order.ask(queue.context.driver.command(COPY_IMAGE, queue.id).body(&body), &[&from.uses, &to.uses], None)
     })
 }
 
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn clEnqueueFillImage(
         let len = if image.format.order == CL_DEPTH { 4 } else { image::COLOUR_LEN };
         // SAFETY: the program gave that many bytes.
         body.colour[..len].copy_from_slice(unsafe { core::slice::from_raw_parts(colour.cast::<u8>(), len) });
-        order.post(queue.context.driver.command(FILL_IMAGE, queue.id).body(&body), &[&image.uses], None)
+        order.ask(queue.context.driver.command(FILL_IMAGE, queue.id).body(&body), &[&image.uses], None)
     })
 }
 
@@ -109,7 +109,7 @@ impl Between {
         let (image_id, buffer_id, buffer_offset) = (image.id, buffer.id, self.offset as u64);
         let body = image::CopyImageBuffer { image: image_id, buffer: buffer_id, origin, region, buffer_offset };
         let command = queue.context.driver.command(self.operation, queue.id).body(&body);
-        order.post(command, &[&image.uses, &buffer.uses], None)
+        order.ask(command, &[&image.uses, &buffer.uses], None)
     }
 }
 

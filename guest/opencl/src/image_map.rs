@@ -62,7 +62,7 @@ fn map(image: &Image, order: Order<'_>, blocking: bool, flags: u64, mut mapping:
     let result = match (discards, blocking) {
         (true, _) => in_turn(order, blocking, None),
         (false, true) => order.run(command, &uses),
-        (false, false) => order.post(command, &uses, None),
+        (false, false) => order.ask(command, &uses, None),
     };
     result.inspect_err(|_| driver.session.give(staging))?;
     Ok(mapping)

@@ -39,6 +39,8 @@ impl Transfer<'_> {
         let driver = order.queue.context.driver;
         let (start, len) = self.host.extent();
         driver.backlog.arrive(start, len)?;
+        // A kernel behind this command may look at shared virtual memory: what goes there must not come later.
+        let blocking = blocking || driver.blocks.touch(start, len);
         if self.host.area.len() <= chunk(driver) { self.staged(order, blocking) } else { self.in_chunks(order) }
     }
 
@@ -64,7 +66,7 @@ impl Transfer<'_> {
                 Direction::Read => Action::CopyOut { staging, target: self.host },
                 Direction::Write => Action::Free(staging),
             };
-            return order.post(command, &uses, Some(action)).inspect_err(|_| driver.session.give(staging));
+            return order.ask(command, &uses, Some(action));
         }
         let result = order.run(command, &uses);
         if result.is_ok() && self.direction == Direction::Read {

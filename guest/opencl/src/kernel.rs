@@ -1,5 +1,5 @@
 //! Kernels: creation and life.
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ffi::c_char;
 use core::sync::atomic::Ordering;
@@ -9,6 +9,7 @@ use kasoku_abi::accel::{Id, info, kernel};
 use kasoku_accel_client::lock::Mutex;
 
 use crate::answer::c_text;
+use crate::buffer::Buffer;
 use crate::cl::*;
 use crate::driver::Records;
 use crate::error::{Result, code, ensure, full, gone, object as object_frame, status, store};
@@ -31,6 +32,16 @@ pub enum Argument {
     },
 }
 
+/// How the work of a launch is cut into groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub device: u32,
+    /// 0 = a task.
+    pub dimensions: u32,
+    /// Zeros = as the device likes.
+    pub local: [u64; 3],
+}
+
 pub struct Kernel {
     identity: Identity,
     pub program: Arc<Program>,
@@ -38,8 +49,12 @@ pub struct Kernel {
     /// What the broker says of it.
     pub records: Arc<Records>,
     pub arguments: Mutex<Vec<Argument>>,
+    /// Shared virtual memory that it reaches by pointers in memory (`clSetKernelExecInfo`).
+    pub reached: Mutex<Vec<Weak<Buffer>>>,
     /// Kind and size of a value that the device has taken for each argument: what it took once it takes again.
     pub taken: Mutex<Vec<Option<(u32, usize)>>>,
+    /// Shapes of launches that the device has taken since local memory was last set.
+    pub taken_shapes: Mutex<Vec<Shape>>,
 }
 
 impl Object for Kernel {
@@ -67,7 +82,7 @@ fn create(program: &Arc<Program>, name: &[u8]) -> Result<Raw> {
     // A kernel that could not be made answers with the reason.
     let records = driver.describe(id).inspect_err(|_| driver.release(id))?;
     let count = records.value::<u32>(info::KERNEL, 0, CL_KERNEL_NUM_ARGS).unwrap_or(0) as usize;
-    Ok(publish_kernel(identity, program, id, Arc::new(records), alloc::vec![Argument::Unset; count]))
+    Ok(publish_kernel(identity, program, id, Arc::new(records), alloc::vec![Argument::Unset; count], Vec::new()))
 }
 
 fn publish_kernel(
@@ -76,11 +91,21 @@ fn publish_kernel(
     id: Id,
     records: Arc<Records>,
     arguments: Vec<Argument>,
+    reached: Vec<Weak<Buffer>>,
 ) -> Raw {
     program.kernels.fetch_add(1, Ordering::Acquire);
     let taken = Mutex::new(alloc::vec![None; arguments.len()]);
-    let (program, arguments) = (Arc::clone(program), Mutex::new(arguments));
-    publish(Arc::new(Kernel { identity, program, id, records, arguments, taken }))
+    let (program, arguments, reached) = (Arc::clone(program), Mutex::new(arguments), Mutex::new(reached));
+    publish(Arc::new(Kernel {
+        identity,
+        program,
+        id,
+        records,
+        arguments,
+        reached,
+        taken,
+        taken_shapes: Mutex::default(),
+    }))
 }
 
 /// Names of the kernels that a built program has.
@@ -150,8 +175,8 @@ pub unsafe extern "C" fn clCloneKernel(source: Raw, errcode_ret: *mut i32) -> Ra
             let id = driver.session.new_id();
             let body = kernel::CloneKernel { source: source.id };
             status(driver.command(CLONE_KERNEL, id).body(&body).call().map_err(gone)?.status)?;
-            let arguments = source.arguments.lock().clone();
-            Ok(publish_kernel(identity, &source.program, id, Arc::clone(&source.records), arguments))
+            let (arguments, reached) = (source.arguments.lock().clone(), source.reached.lock().clone());
+            Ok(publish_kernel(identity, &source.program, id, Arc::clone(&source.records), arguments, reached))
         })
     }
 }

@@ -1,5 +1,5 @@
 //! Running kernels.
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::ffi::c_void;
 
@@ -11,13 +11,13 @@ use crate::cl::*;
 use crate::device::Device;
 use crate::error::{Result, code, ensure};
 use crate::handle::{Raw, get};
-use crate::kernel::{Argument, Kernel};
+use crate::kernel::{Argument, Kernel, Shape};
 use crate::memory::Memory;
 use crate::order::Order;
 use crate::progress::Uses;
 use crate::queue::Queue;
 
-/// The memory objects that a kernel's arguments name; an error while some argument is not set.
+/// The memory objects that a kernel's arguments name, and those that it reaches from there; an error while some argument is not set.
 fn memory_of(kernel: &Kernel) -> Result<Vec<Memory>> {
     let arguments = kernel.arguments.lock();
     let mut memory = Vec::with_capacity(arguments.len());
@@ -28,6 +28,7 @@ fn memory_of(kernel: &Kernel) -> Result<Vec<Memory>> {
             Argument::Memory(object) => memory.push(object.upgrade().ok_or(CL_INVALID_KERNEL_ARGS)?),
         }
     }
+    memory.extend(kernel.reached.lock().iter().filter_map(Weak::upgrade).map(Memory::Buffer));
     Ok(memory)
 }
 
@@ -64,12 +65,23 @@ fn check(queue: &Queue, kernel: &Kernel) -> Result<()> {
     ensure(kernel.program.is_executable(Some(queue.device.index)), CL_INVALID_PROGRAM_EXECUTABLE)
 }
 
+/// Shapes of work groups that are remembered for a kernel; of more, the oldest are asked for again.
+const SHAPES: usize = 16;
+
+fn remember(kernel: &Kernel, shape: Shape) {
+    let mut shapes = kernel.taken_shapes.lock();
+    if shapes.len() >= SHAPES {
+        shapes.remove(0);
+    }
+    shapes.push(shape);
+}
+
 fn submit(order: Order<'_>, launch: &kernel::Launch, memory: &[Memory], ask: bool) -> Result<()> {
     let queue = order.queue;
     memory.iter().try_for_each(|object| object.check_use(&queue.context, &queue.device))?;
     let command = queue.context.driver.command(LAUNCH, queue.id).body(launch);
     let uses: Vec<&Uses> = memory.iter().map(|object| &**object.uses()).collect();
-    if ask { order.ask(command, &uses) } else { order.post(command, &uses, None) }
+    if ask { order.ask(command, &uses, None) } else { order.post(command, &uses, None) }
 }
 
 #[unsafe(no_mangle)]
@@ -111,8 +123,15 @@ pub unsafe extern "C" fn clEnqueueNDRangeKernel(
             global_size: wide(&global, 1),
             local_size: wide(&local, if local.is_empty() { 0 } else { 1 }),
         };
-        // Groups of unequal size depend on device, language version and options: the device knows.
-        submit(order, &launch, &memory, !divides)
+        // What a kernel needs of a device only the device knows: it is asked the first time for each shape of work groups. Groups
+        // of unequal size depend on device, language version and options each time.
+        let shape = Shape { device: queue.device.index, dimensions, local: launch.local_size };
+        let ask = !divides || !kernel.taken_shapes.lock().contains(&shape);
+        submit(order, &launch, &memory, ask)?;
+        if ask && divides {
+            remember(&kernel, shape);
+        }
+        Ok(())
     })
 }
 
@@ -124,7 +143,13 @@ pub unsafe extern "C" fn clEnqueueTask(queue: Raw, kernel: Raw, count: u32, wait
         check(&queue, &kernel)?;
         let memory = memory_of(&kernel)?;
         let order = Order::new(&queue, CL_COMMAND_TASK, count, waits, event)?;
-        submit(order, &kernel::Launch { kernel: kernel.id, ..Default::default() }, &memory, false)
+        let shape = Shape { device: queue.device.index, dimensions: 0, local: [0; 3] };
+        let ask = !kernel.taken_shapes.lock().contains(&shape);
+        submit(order, &kernel::Launch { kernel: kernel.id, ..Default::default() }, &memory, ask)?;
+        if ask {
+            remember(&kernel, shape);
+        }
+        Ok(())
     })
 }
 

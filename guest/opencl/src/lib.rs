@@ -42,6 +42,7 @@ mod map;
 mod mem_info;
 mod memory;
 mod order;
+mod pipe;
 mod platform;
 mod program;
 mod program_info;
@@ -54,7 +55,9 @@ mod runtime;
 mod sampler;
 mod sharing;
 mod spirv;
+mod storage;
 mod svm;
+mod svm_transfer;
 mod transfer;
 
 #[cfg(test)]

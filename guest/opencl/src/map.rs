@@ -70,7 +70,7 @@ fn map(buffer: &Buffer, order: Order<'_>, blocking: bool, flags: u64, offset: us
     let discards = flags & CL_MAP_WRITE_INVALIDATE_REGION != 0;
     let mut mapping =
         Mapping { address: 0, offset: offset as u64, size: size as u64, writable: flags & WRITING != 0, staging: None };
-    if buffer.host_ptr != 0 {
+    if buffer.is_apart() {
         mapping.address = buffer.host_ptr + offset;
         if discards {
             in_turn(order, blocking, None)?;
@@ -110,7 +110,7 @@ fn unmap(buffer: &Buffer, order: Order<'_>, mapping: Mapping) -> Result<()> {
         let command = driver.command(WRITE_BUFFER, order.queue.id).body(&body);
         return order.post(command, &[&buffer.uses], Some(Action::Free(staging)));
     }
-    if buffer.host_ptr != 0 && mapping.writable {
+    if buffer.is_apart() && mapping.writable {
         let area = Area::line(mapping.offset, mapping.size);
         let host = Rect::new(mapping.address as *mut u8, Area::line(0, mapping.size));
         return Transfer { buffer, direction: Direction::Write, area, host }.run(order, false);

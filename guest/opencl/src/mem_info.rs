@@ -22,7 +22,10 @@ pub unsafe extern "C" fn clGetMemObjectInfo(
         let query = unsafe { Query::new(size, value, size_ret) };
         match parameter {
             CL_MEM_CONTEXT => return query.handle(memory.context().identity().raw()),
-            CL_MEM_USES_SVM_POINTER => return query.value(0u32),
+            CL_MEM_USES_SVM_POINTER => {
+                let shared = matches!(&memory, Memory::Buffer(buffer) if buffer.uses_svm());
+                return query.value(u32::from(shared));
+            }
             _ => {}
         }
         match (&memory, parameter) {

@@ -10,6 +10,7 @@ use kasoku_accel_client::{Call, Command, sys};
 use crate::answer::list;
 use crate::backlog::{Action, Deferred};
 use crate::cl::*;
+use crate::driver::Driver;
 use crate::error::{Result, ensure, full, gone, status};
 use crate::event::{Event, hand_out, wait};
 use crate::handle::{Identity, Raw, get};
@@ -20,6 +21,26 @@ use crate::queue::Queue;
 pub struct Running {
     call: Call<'static>,
     number: u64,
+}
+
+/// An action whose command has not been submitted yet: without one, what it holds goes back.
+struct Held {
+    driver: &'static Driver,
+    action: Option<Action>,
+}
+
+impl Held {
+    fn take(mut self) -> Option<Action> {
+        self.action.take()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(Action::Free(range) | Action::CopyOut { staging: range, .. }) = self.action.take() {
+            self.driver.session.give(range);
+        }
+    }
 }
 
 /// One command for a queue, as the program ordered it.
@@ -57,6 +78,11 @@ impl<'q> Order<'q> {
     /// As [`Order::again`], for a part before the last.
     pub fn without_event(&self) -> Self {
         Self { event_ret: core::ptr::null_mut(), ..self.again() }
+    }
+
+    /// The same order, with nothing in its wait list but `event`.
+    pub fn after(self, event: Arc<Event>) -> Self {
+        Self { waits: alloc::vec![event], ..self }
     }
 
     /// Whether there is nothing to wait for, neither in the list nor in the queue.
@@ -102,25 +128,33 @@ impl<'q> Order<'q> {
         Ok(())
     }
 
-    /// Posts `command` and waits for the device's word whether it takes it.
-    pub fn ask(self, command: Command<'_>, uses: &[&Uses]) -> Result<()> {
-        let identity = if self.wants_event() { Some(Identity::new()?) } else { None };
+    /// Posts `command` and waits for the device's word whether it takes it; `action` as in [`Order::post`], except that what it
+    /// holds is given back here when the device does not.
+    pub fn ask(self, command: Command<'_>, uses: &[&Uses], action: Option<Action>) -> Result<()> {
         let driver = self.queue.context.driver;
+        let action = action.map(|action| Held { driver, action: Some(action) });
+        let identity = if self.wants_event() { Some(Identity::new()?) } else { None };
         let id = if identity.is_some() { driver.session.new_id() } else { NO_ID };
         let command = command.event(id).waits(&self.wait_ids()).map_err(full)?;
         let progress = &self.queue.progress;
-        let (number, call) = progress.submit(|number| {
+        let (number, call, deferred) = progress.submit(|number| {
             let call = command.start().map_err(gone)?;
             uses.iter().for_each(|uses| uses.touch(progress, number));
-            Ok((number, call))
+            // Before the answer: another thread may see the command complete as soon as it is taken.
+            let action = action.and_then(Held::take);
+            Ok((number, call, action.map(|action| driver.backlog.defer(progress, number, action))))
         })?;
         status(call.wait().map_err(gone)?.status).inspect_err(|_| {
+            if let Some(deferred) = &deferred {
+                deferred.perform(driver, false);
+                driver.backlog.forget(deferred);
+            }
             if id != NO_ID {
                 driver.release(id);
             }
         })?;
         if let Some(identity) = identity {
-            self.hand_out(identity, id, number, CL_QUEUED, None, None);
+            self.hand_out(identity, id, number, CL_QUEUED, deferred, None);
         }
         Ok(())
     }

@@ -83,7 +83,8 @@ impl Rect {
         Self { base: base as usize, area }
     }
 
-    fn first(&self) -> *mut u8 {
+    /// Address of its first byte.
+    pub fn first(&self) -> *mut u8 {
         (self.base + self.area.start() as usize) as *mut u8
     }
 

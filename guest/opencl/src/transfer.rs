@@ -22,6 +22,7 @@ use crate::handle::{Raw, get};
 use crate::order::{Order, Running};
 use crate::queue::Queue;
 use crate::rect::{Area, Rect};
+use crate::svm::Place;
 
 /// Most bytes that go through the arena at a time: enough to hide the cost of a command, little enough to leave room.
 pub const CHUNK: u64 = 16 << 20;
@@ -49,22 +50,25 @@ impl Transfer<'_> {
     /// Performs or posts the transfer.
     pub fn run(&self, order: Order<'_>, blocking: bool) -> Result<()> {
         let (start, len) = self.host.extent();
-        order.queue.context.driver.backlog.arrive(start, len)?;
-        if self.buffer.address().is_some() {
-            let progress = &order.queue.progress;
-            if blocking && progress.in_order {
-                order.wait_for_turn()?;
-                return self.directly(order);
-            }
-            if order.is_free() {
-                return self.directly(order);
-            }
-            // Nothing queued touches the buffer, so nobody can tell that its bytes move before their turn; unless the
-            // program holds up what is queued until it has looked.
-            let unseen = progress.in_order && order.waits_for_nothing() && !order.may_be_held_up();
-            if unseen && self.buffer.uses.is_idle() {
-                return self.early(order);
-            }
+        let driver = order.queue.context.driver;
+        driver.backlog.arrive(start, len)?;
+        let progress = &order.queue.progress;
+        let reachable = self.buffer.address().is_some();
+        if reachable && blocking && progress.in_order {
+            order.wait_for_turn()?;
+            return self.directly(order);
+        }
+        if reachable && order.is_free() {
+            return self.directly(order);
+        }
+        if let Some(place) = driver.blocks.find(&order.queue.context, start as *const c_void, len) {
+            return self.between(order, blocking, &place);
+        }
+        // Nothing queued touches the buffer, so nobody can tell that its bytes move before their turn; unless the program
+        // holds up what is queued until it has looked.
+        let unseen = progress.in_order && order.waits_for_nothing() && !order.may_be_held_up();
+        if reachable && unseen && self.buffer.uses.is_idle() {
+            return self.early(order);
         }
         if self.area.len() <= self.chunk() { self.staged(order, blocking) } else { self.in_chunks(order, blocking) }
     }
@@ -123,6 +127,32 @@ impl Transfer<'_> {
             host_slice_pitch: packed.slice_pitch,
             data,
         })
+    }
+
+    /// From or to shared virtual memory, which is in the arena already; a kernel behind this command may look there.
+    fn between(&self, order: Order<'_>, blocking: bool, place: &Place) -> Result<()> {
+        let driver = self.buffer.context.driver;
+        let (_, len) = self.host.extent();
+        let data = driver.session.range_of(self.host.first(), len as u64).ok_or(CL_INVALID_VALUE)?;
+        let (area, host) = (&self.area, &self.host.area);
+        let operation = if self.direction == Direction::Read { READ_BUFFER_RECT } else { WRITE_BUFFER_RECT };
+        let command = if area.is_line() {
+            self.command(&order, data)
+        } else {
+            driver.command(operation, order.queue.id).body(&memory::TransferRect {
+                buffer: self.buffer.id,
+                buffer_origin: area.origin,
+                host_origin: [0; 3],
+                region: area.region,
+                buffer_row_pitch: area.row_pitch,
+                buffer_slice_pitch: area.slice_pitch,
+                host_row_pitch: host.row_pitch,
+                host_slice_pitch: host.slice_pitch,
+                data,
+            })
+        };
+        let uses = [&*self.buffer.uses, &*place.block.uses];
+        if blocking { order.run(command, &uses) } else { order.post(command, &uses, None) }
     }
 
     /// Through one range of the arena.

@@ -11,6 +11,7 @@ use kasoku_backend::HostBytes;
 use rustix::fs::{SealFlags, SeekFrom};
 use rustix::mm::{MapFlags, ProtFlags};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use zerocopy::FromZeros;
 
@@ -34,6 +35,8 @@ pub struct Memory {
     start: *mut u8,
     arena_len: u64,
     file: OwnedFd,
+    /// Where the memory is mapped once more, so that addresses in it are the guest's.
+    shared: OnceLock<u64>,
 }
 
 // SAFETY: an address and a length; all access is atomic or by raw copies that race only with the guest.
@@ -67,7 +70,7 @@ impl Memory {
         };
         let start = start.map_err(MemoryError::Map)?.cast::<u8>();
         let file = rustix::io::fcntl_dupfd_cloexec(&memory, 0).map_err(MemoryError::Map)?;
-        Ok(Self { start, arena_len: len - session::ARENA, file })
+        Ok(Self { start, arena_len: len - session::ARENA, file, shared: OnceLock::new() })
     }
 
     /// The checked bytes of an arena range; `None` when it is not inside.
@@ -78,6 +81,34 @@ impl Memory {
         }
         // SAFETY: inside the mapping, which stays until the process ends; no Rust reference to the arena is ever made.
         Some(unsafe { HostBytes::new(self.at(session::ARENA + range.offset), range.len as usize) })
+    }
+
+    /// Maps the memory once more where the guest has it, which is the same place for ever: whether it lies at `start` now. A
+    /// guest that names a place outside those for sessions, or a second one, gets nothing.
+    pub fn share_addresses(&self, start: u64) -> bool {
+        if let Some(known) = self.shared.get() {
+            return *known == start;
+        }
+        let inside = start.checked_add(self.len()).is_some_and(|end| end <= session::SHARED_END)
+            && start >= session::SHARED_START
+            && start.is_multiple_of(LARGE_PAGE);
+        if !inside {
+            return false;
+        }
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::FIXED_NOREPLACE);
+        let wanted = start as *mut core::ffi::c_void;
+        // SAFETY: a mapping that replaces nothing; the memory is one that no Rust reference points to.
+        let mapped = unsafe { rustix::mm::mmap(wanted, self.len() as usize, protection, flags, &self.file, 0) };
+        match mapped {
+            Ok(place) if place == wanted => self.shared.set(start).is_ok(),
+            // A kernel that takes the place for a hint.
+            Ok(place) => {
+                // SAFETY: the mapping that was just made, which nobody knows.
+                let _ = unsafe { rustix::mm::munmap(place, self.len() as usize) };
+                false
+            }
+            Err(_) => false,
+        }
     }
 
     /// Bytes of the whole session.

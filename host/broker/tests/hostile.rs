@@ -15,6 +15,7 @@ use kasoku_abi::accel::program::{
     BINARY, BuildProgram, CONSTANTS_MAX, Constant, CreateProgram, INTERMEDIATE, LinkProgram, SOURCE,
 };
 use kasoku_abi::accel::{Id, Range, session};
+use opencl::PLANE;
 use std::sync::atomic::Ordering;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -45,22 +46,6 @@ struct Objects {
     image: Id,
     sampler: Id,
 }
-
-/// `CL_MEM_OBJECT_IMAGE2D`, RGBA, UNSIGNED_INT8.
-const PLANE: CreateImage = CreateImage {
-    context: 0,
-    parent: 0,
-    flags: 0,
-    kind: 0x10f1,
-    channel_order: 0x10b5,
-    channel_type: 0x10da,
-    width: 8,
-    height: 4,
-    depth: 0,
-    array_size: 0,
-    row_pitch: 0,
-    initial: Range::NONE,
-};
 
 fn objects(guest: &mut Guest) -> Objects {
     let context = guest.context();

@@ -54,7 +54,7 @@ fn four_parts_work_at_the_same_time_and_exclude_the_whole() {
         // A session moves from one part to another.
         let mut guest = guests.remove(0);
         assert!(guests.remove(2).close().success());
-        assert_eq!(guest.ask(&json!({ "suspend": {} }))["suspended"], true);
+        assert_eq!(guest.ask(&json!({ "suspend": { "deadline_ms": 60_000 } }))["suspended"], true);
         assert_eq!(guest.ask(&json!({ "resume": { "device": ids[1] } }))["error"], "held", "{whole}");
         assert_eq!(guest.ask(&json!({ "resume": { "device": ids[3] } }))["ready"], true, "{whole}");
         assert!(Guest::start_part(&ids[0], &leases.0, PARTS).is_ok(), "{whole}: the first one is free");

@@ -144,7 +144,7 @@ fn a_journal_that_fills_up_begins_anew_with_a_save() {
     kill_worker(&mut guest);
     assert_eq!(read(&mut guest, queue, buffer), [1999; COUNT as usize], "{device}");
     // A suspended session begins anew too.
-    assert_eq!(guest.ask(&json!({ "suspend": {} }))["suspended"], true, "{device}");
+    assert_eq!(guest.ask(&json!({ "suspend": { "deadline_ms": 60_000 } }))["suspended"], true, "{device}");
     assert_eq!(guest.ask(&json!({ "resume": {} }))["ready"], true, "{device}");
     write(&mut guest, queue, buffer, 3);
     kill_worker(&mut guest);

@@ -11,7 +11,7 @@ use kasoku_abi::accel::kernel::Launch;
 use kasoku_abi::accel::memory::{CreateSubBuffer, Fill, Transfer};
 use kasoku_abi::accel::object::{CreateUserEvent, QUEUE_PROFILING, SetUserEvent};
 use kasoku_abi::accel::{Id, Range, info, session};
-use opencl::BUILD_LOG;
+use opencl::{BUILD_LOG, PLANE};
 use rustix::fs::MemfdFlags;
 use serde_json::json;
 use std::fs::File;
@@ -147,7 +147,7 @@ fn a_suspended_session_gives_its_device_up_and_goes_on_later() {
         let told = guest.ask(&json!({ "resume": { "device": device, "epoch": 9 } }));
         assert_eq!((told["ready"].as_bool(), guest.state()), (Some(true), session::STATE_SERVING), "{device}: {told}");
         check_session(device, &mut guest, &objects);
-        let again = guest.ask(&json!({ "suspend": {} }));
+        let again = guest.ask(&json!({ "suspend": { "deadline_ms": 60_000 } }));
         assert_eq!(again["suspended"], true, "{device}: {again}");
         assert!(guest.close().success(), "{device}: its owner may end it while it waits");
     });
@@ -183,7 +183,7 @@ fn a_caller_that_waits_is_answered_after_the_session_goes_on() {
         let wait = Guest::descriptor(command::WAIT_EVENTS, 0, &NOTHING);
         let sequence = guest.submit(&Descriptor { wait_count: 1, waits: [objects.gate, 0, 0], ..wait }, 9);
         guest.ok(command::PING, 0, &NOTHING);
-        assert_eq!(guest.ask(&json!({ "suspend": {} }))["suspended"], true, "{device}");
+        assert_eq!(guest.ask(&json!({ "suspend": { "deadline_ms": 60_000 } }))["suspended"], true, "{device}");
         assert_eq!(guest.ask(&json!({ "resume": {} }))["ready"], true, "{device}");
         guest.ok(command::PING, 0, &NOTHING);
         assert!(guest.reply(9, sequence).is_none(), "{device}");
@@ -199,12 +199,12 @@ fn objects_that_were_released_and_are_still_needed_come_along() {
         for id in [context, program] {
             guest.ok(command::RELEASE, id, &NOTHING);
         }
-        assert_eq!(guest.ask(&json!({ "suspend": {} }))["suspended"], true, "{device}");
+        assert_eq!(guest.ask(&json!({ "suspend": { "deadline_ms": 60_000 } }))["suspended"], true, "{device}");
         assert_eq!(guest.ask(&json!({ "resume": {} }))["ready"], true, "{device}");
         guest.launch(queue, kernel, COUNT);
         assert_eq!(read(&mut guest, queue, output, 4), [7], "{device}");
         guest.ok(command::RELEASE, output, &NOTHING);
-        assert_eq!(guest.ask(&json!({ "suspend": {} }))["suspended"], true, "{device}");
+        assert_eq!(guest.ask(&json!({ "suspend": { "deadline_ms": 60_000 } }))["suspended"], true, "{device}");
         assert_eq!(guest.ask(&json!({ "resume": {} }))["ready"], true, "{device}");
         let half: Vec<u32> = (7 + COUNT as u32 / 2..7 + COUNT as u32).collect();
         assert_eq!(read(&mut guest, queue, upper_half, BYTES / 2), half, "{device}: its parent's bytes");
@@ -223,22 +223,6 @@ const LOOK: &str = "kernel void look(read_only image2d_t plane, sampler_t sample
     int2 at = (int2)(get_global_id(0), get_global_id(1));
     out[at.y * 9 + at.x] = read_imageui(plane, sampler, at);
 }";
-/// `CL_MEM_OBJECT_IMAGE2D`, RGBA, UNSIGNED_INT8.
-const PLANE: CreateImage = CreateImage {
-    context: 0,
-    parent: 0,
-    flags: 0,
-    kind: 0x10f1,
-    channel_order: 0x10b5,
-    channel_type: 0x10da,
-    width: 8,
-    height: 4,
-    depth: 0,
-    array_size: 0,
-    row_pitch: 0,
-    initial: Range::NONE,
-};
-
 /// Writes (`bytes`) or reads all elements of an image.
 fn elements(guest: &mut Guest, queue: Id, image: Id, region: [u64; 3], bytes: Option<&[u8]>) -> Vec<u8> {
     let data = match bytes {
@@ -283,7 +267,7 @@ fn images_and_samplers_come_along() {
             guest.ok(command::RELEASE, id, &NOTHING);
         }
         for _ in 0..2 {
-            assert_eq!(guest.ask(&json!({ "suspend": {} }))["suspended"], true, "{device}");
+            assert_eq!(guest.ask(&json!({ "suspend": { "deadline_ms": 60_000 } }))["suspended"], true, "{device}");
             assert_eq!(guest.ask(&json!({ "resume": {} }))["ready"], true, "{device}");
         }
         assert_eq!(elements(&mut guest, queue, layers, [8, 4, 3], None), stacked, "{device}");
@@ -322,7 +306,11 @@ fn a_session_that_does_not_come_to_rest_stays_where_it_is() {
         assert_eq!(guest.finish(objects.queue), 0, "{device}: it goes on");
         assert_eq!(guest.ask(&json!({ "resume": {} }))["error"], "resume", "{device}");
         assert_eq!(guest.ask(&json!({ "dance": {} }))["error"], "request", "{device}");
-        assert_eq!(guest.ask(&json!({ "suspend": {} }))["suspended"], true, "{device}: now it does");
+        assert_eq!(
+            guest.ask(&json!({ "suspend": { "deadline_ms": 60_000 } }))["suspended"],
+            true,
+            "{device}: now it does"
+        );
         assert_eq!(guest.ask(&json!({ "suspend": {} }))["error"], "save", "{device}");
     });
 }
@@ -340,7 +328,7 @@ fn damaged_and_foreign_files_are_refused_with_their_reason() {
     let leases = Directory::new();
     let mut guest = Guest::start(&device, &leases.0).unwrap();
     build_session(&mut guest);
-    guest.tell(&json!({ "save": { "memory": true } }));
+    guest.tell(&json!({ "save": { "memory": true, "deadline_ms": 60_000 } }));
     let (told, saved) = guest.control_file();
     let saved = saved.unwrap_or_else(|| panic!("{told}"));
     let mut bytes = vec![0u8; rustix::fs::fstat(&saved).unwrap().st_size as usize];

@@ -25,7 +25,7 @@ impl Device {
             return Err(OpenError::Absent);
         }
         let fd = fd as i32;
-        match map_all(fd) {
+        match map_all(fd, number) {
             Ok((memory, len)) => Ok(Self { fd, memory, len }),
             Err(error) => {
                 sys::close(fd);

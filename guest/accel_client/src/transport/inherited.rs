@@ -28,7 +28,7 @@ impl Inherited {
         let mut numbers = text.split(',').map(|number| number.parse::<i32>());
         let mut next = || numbers.next().and_then(Result::ok).ok_or(OpenError::Unusable);
         let (memory_fd, doorbell, wake) = (next()?, next()?, next()?);
-        let (memory, len) = map_all(memory_fd)?;
+        let (memory, len) = map_all(memory_fd, 0)?;
         Ok(Self { doorbell, wake, memory, len })
     }
 }

@@ -7,6 +7,8 @@ pub use device::Device;
 #[cfg(feature = "socket-transport")]
 pub use inherited::Inherited;
 
+use kasoku_abi::accel::session::{MEMORY_MAX, SHARED_START};
+
 use crate::sys;
 
 /// Why a session could not be opened.
@@ -39,13 +41,17 @@ pub trait Transport: Send + Sync {
     fn sleep(&self) -> Wake;
 }
 
-/// Maps all of `fd`, whose size `fstat` tells.
-fn map_all(fd: i32) -> Result<(*mut u8, usize), OpenError> {
+/// Maps all of `fd`, whose size `fstat` tells: where kernels may share the addresses of session `number` if nothing else is
+/// there, else anywhere.
+fn map_all(fd: i32, number: u8) -> Result<(*mut u8, usize), OpenError> {
     let len = sys::file_status(fd).map_or(0, |(_, size)| size as usize);
     if len == 0 {
         return Err(OpenError::Unusable);
     }
-    let memory = sys::map(len, sys::PROT_READ | sys::PROT_WRITE, sys::MAP_SHARED, fd);
+    let protection = sys::PROT_READ | sys::PROT_WRITE;
+    let place = SHARED_START + u64::from(number) * MEMORY_MAX;
+    let memory = sys::map_at(place as usize, len, protection, sys::MAP_SHARED, fd);
+    let memory = memory.or_else(|_| sys::map(len, protection, sys::MAP_SHARED, fd));
     memory.map(|base| (base, len)).map_err(|_| OpenError::Unusable)
 }
 

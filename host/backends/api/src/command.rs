@@ -203,4 +203,6 @@ pub enum Argument<'a, B: Backend> {
     Sampler(&'a B::Sampler),
     /// Bytes of local memory.
     Local(usize),
+    /// Memory of this process, where [`Backend::shares_addresses`].
+    Address(usize),
 }

@@ -241,6 +241,19 @@ fn check_kernels<B: Backend>(backend: &B, context: &B::Context, binary: &[u8]) {
     let mut want: Vec<u32> = words(&pattern(3)).iter().map(|value| value.wrapping_add(5)).collect();
     want[..64].fill(0);
     assert_eq!(words(&output.to_vec()), want, "what the kernel computed");
+
+    // Half of the input, by its address.
+    let address = Argument::Address(input.as_ptr() as usize + BYTES / 2);
+    if !backend.shares_addresses() {
+        assert!(backend.set_argument(&kernel, 0, &address).is_err(), "an address on a device that has its own");
+        return;
+    }
+    backend.set_argument(&kernel, 0, &address).expect("an address");
+    assert!(backend.set_argument(&kernel, 1, &address).is_err(), "an address for a value");
+    launch(COUNT / 2, 0, None).expect("a launch");
+    backend.enqueue(&queue, &read, &[], Completion::Wait).expect("a read");
+    let all: Vec<u32> = words(&pattern(3)).iter().map(|value| value.wrapping_add(5)).collect();
+    assert_eq!(words(&output.to_vec())[..COUNT / 2], all[COUNT / 2..], "what the kernel found at the address");
 }
 
 fn check_events<B: Backend>(backend: &B, context: &B::Context) {

@@ -62,6 +62,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn device_count(&self) -> u32;
     /// Whether kernels run on the host's processors: then nobody should poll while they do.
     fn shares_processors(&self) -> bool;
+    /// Whether kernels may use every address of this process, on all devices ([`Argument::Address`]).
+    fn shares_addresses(&self) -> bool;
     /// Everything constant about the platform and the devices that a guest may know.
     fn describe(&self) -> Vec<Info>;
 

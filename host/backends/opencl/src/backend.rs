@@ -165,6 +165,18 @@ impl Backend for OpenCl {
         self.devices.iter().any(|device| kind(device) & cl::DEVICE_TYPE_CPU != 0)
     }
 
+    /// A processor's kernels run in this process, so whatever it can reach, they can; that goes beyond what
+    /// `CL_DEVICE_SVM_CAPABILITIES` promises of memory that the implementation did not allocate.
+    fn shares_addresses(&self) -> bool {
+        let shares = |device: &Device| {
+            let number = |parameter| self.platform.device_u64(device.raw, parameter);
+            device.direct
+                && number(cl::DEVICE_TYPE) & cl::DEVICE_TYPE_CPU != 0
+                && number(cl::DEVICE_SVM_CAPABILITIES) & cl::DEVICE_SVM_COARSE_GRAIN_BUFFER != 0
+        };
+        self.platform.set_address.is_some() && self.devices.iter().all(shares)
+    }
+
     fn describe(&self) -> Vec<Info> {
         describe::platform_and_devices(self)
     }
@@ -372,7 +384,7 @@ impl Backend for OpenCl {
     }
 
     fn set_argument(&self, kernel: &kernel::Kernel, index: u32, argument: &Argument<'_, Self>) -> Result<()> {
-        kernel::set_argument(self.api(), kernel, index, argument)
+        kernel::set_argument(self, kernel, index, argument)
     }
 }
 

@@ -55,6 +55,8 @@ pub const DEVICE_NAME: u32 = 0x102b;
 pub const DEVICE_VENDOR: u32 = 0x102c;
 pub const DRIVER_VERSION: u32 = 0x102d;
 pub const DEVICE_VERSION: u32 = 0x102f;
+pub const DEVICE_SVM_CAPABILITIES: u32 = 0x1053;
+pub const DEVICE_SVM_COARSE_GRAIN_BUFFER: u64 = 1 << 0;
 pub const DEVICE_HOST_UNIFIED_MEMORY: u32 = 0x1035;
 
 pub const PROGRAM_BINARY_SIZES: u32 = 0x1165;

@@ -6,7 +6,7 @@ use crate::library::{number, text};
 use crate::package;
 use crate::program::{self, Program};
 use kasoku_abi::accel::info;
-use kasoku_backend::{BuildPhase, Info, Question};
+use kasoku_backend::{Backend, BuildPhase, Info, Question};
 
 /// Up to which length of calls a guest should poll, ns: about what sleeping costs it; less where it takes a processor from
 /// the device that way.
@@ -21,6 +21,7 @@ pub fn platform_and_devices(backend: &OpenCl) -> Vec<Info> {
             records.push(Info { kind: info::PLATFORM, index: 0, parameter, value });
         }
     }
+    let shared_addresses = u32::from(backend.shares_addresses());
     for (index, device) in backend.devices.iter().enumerate() {
         let mut add =
             |parameter, value| records.push(Info { kind: info::DEVICE, index: index as u32, parameter, value });
@@ -40,6 +41,7 @@ pub fn platform_and_devices(backend: &OpenCl) -> Vec<Info> {
         let shared = platform.device_u64(device.raw, cl::DEVICE_TYPE) & cl::DEVICE_TYPE_CPU != 0;
         let poll = if shared { POLL_NS_SHARED } else { POLL_NS_DISCRETE };
         add(info::DEVICE_DIRECT_BUFFERS, u32::from(device.direct).to_le_bytes().to_vec());
+        add(info::DEVICE_SHARED_ADDRESSES, shared_addresses.to_le_bytes().to_vec());
         add(info::DEVICE_POLL_NS, poll.to_le_bytes().to_vec());
     }
     records

@@ -118,6 +118,20 @@ pub struct Api21 {
 /// `clSetProgramSpecializationConstant`, of OpenCL 2.2.
 pub type Specialize = unsafe extern "C" fn(Raw, u32, usize, *const c_void) -> i32;
 
+/// `clSetKernelArgSVMPointer`, of OpenCL 2.0.
+pub type SetAddress = unsafe extern "C" fn(Raw, u32, *const c_void) -> i32;
+
+/// Finds it in a table.
+///
+/// # Safety
+/// `table` must be the dispatch table of a live platform of OpenCL 2.0 or newer.
+pub unsafe fn set_address(table: *const *const c_void) -> Option<SetAddress> {
+    // SAFETY: the caller vouches for the table; a slot that the implementation left empty is null.
+    let entry = unsafe { table.add(134).read() };
+    // SAFETY: slot 134 holds a function of this type (cl_icd.h).
+    (!entry.is_null()).then(|| unsafe { core::mem::transmute::<*const c_void, SetAddress>(entry) })
+}
+
 /// Finds it in a table.
 ///
 /// # Safety

@@ -6,7 +6,7 @@ use crate::handle::Handle;
 use crate::library::{ask, check, number, text};
 use crate::program::Program;
 use kasoku_abi::accel::info;
-use kasoku_backend::{Argument, Info, Question, Result, Status};
+use kasoku_backend::{Argument, Backend, Info, Question, Result, Status};
 use std::ffi::CString;
 use std::sync::Arc;
 
@@ -48,7 +48,8 @@ pub fn duplicate(backend: &OpenCl, kernel: &Kernel) -> Result<Kernel> {
     Ok(Kernel { handle, devices: kernel.devices, arguments: Arc::clone(&kernel.arguments) })
 }
 
-pub fn set_argument(api: &Api, kernel: &Kernel, index: u32, argument: &Argument<'_, OpenCl>) -> Result<()> {
+pub fn set_argument(backend: &OpenCl, kernel: &Kernel, index: u32, argument: &Argument<'_, OpenCl>) -> Result<()> {
+    let api = backend.api();
     let set = |size: usize, value: *const core::ffi::c_void| {
         // SAFETY: a live kernel; `value` is null or has `size` bytes.
         check(unsafe { (api.set_kernel_arg)(kernel.handle.raw(), index, size, value) })
@@ -63,7 +64,7 @@ pub fn set_argument(api: &Api, kernel: &Kernel, index: u32, argument: &Argument<
     if handle && let Some(taken) = taken(api, kernel, index) {
         let suits = match argument {
             Argument::Bytes(_) => taken == Taken::Value,
-            Argument::Buffer(_) | Argument::NullBuffer => taken == Taken::Buffer,
+            Argument::Buffer(_) | Argument::NullBuffer | Argument::Address(_) => taken == Taken::Buffer,
             Argument::Image(_) => taken == Taken::Image,
             Argument::Sampler(_) => taken == Taken::Sampler,
             Argument::Local(_) => taken == Taken::Local,
@@ -95,6 +96,12 @@ pub fn set_argument(api: &Api, kernel: &Kernel, index: u32, argument: &Argument<
             set(size_of::<Raw>(), (&raw const raw).cast())
         }
         Argument::Local(size) => set(*size, core::ptr::null()),
+        Argument::Address(address) => {
+            let set = backend.platform.set_address.filter(|_| backend.shares_addresses());
+            let set = set.ok_or(Status(cl::INVALID_OPERATION))?;
+            // SAFETY: a live kernel; what it does at the address is the kernel's affair.
+            check(unsafe { set(kernel.handle.raw(), index, *address as *const core::ffi::c_void) })
+        }
     }
 }
 

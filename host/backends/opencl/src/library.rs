@@ -1,6 +1,6 @@
 //! Opening one implementation and asking it for what it has.
 use crate::constants as cl;
-use crate::ffi::{self, Api, Api21, Raw, Specialize};
+use crate::ffi::{self, Api, Api21, Raw, SetAddress, Specialize};
 use core::ffi::{CStr, c_void};
 use kasoku_backend::Status;
 use std::ffi::CString;
@@ -32,6 +32,7 @@ pub struct Platform {
     pub api: &'static Api,
     pub api21: Option<&'static Api21>,
     pub specialize: Option<Specialize>,
+    pub set_address: Option<SetAddress>,
 }
 
 // SAFETY: OpenCL platforms may be used from any thread.
@@ -84,7 +85,7 @@ impl Library {
         let api = unsafe { Api::read(table) };
         let api: &'static Api =
             Box::leak(Box::new(api.ok_or_else(|| OpenError(format!("{}: older than OpenCL 1.2", self.path)))?));
-        let platform = Platform { raw, api, api21: None, specialize: None };
+        let platform = Platform { raw, api, api21: None, specialize: None, set_address: None };
         let version = platform.info_text(cl::PLATFORM_VERSION).unwrap_or_default();
         let api21 = if version_of(&version) >= (2, 1) {
             // SAFETY: the platform says that it is of version 2.1 or newer.
@@ -98,7 +99,13 @@ impl Library {
         } else {
             None
         };
-        Ok(Platform { api21, specialize, ..platform })
+        let set_address = if version_of(&version) >= (2, 0) {
+            // SAFETY: the platform says that it is of version 2.0 or newer.
+            unsafe { ffi::set_address(table) }
+        } else {
+            None
+        };
+        Ok(Platform { api21, specialize, set_address, ..platform })
     }
 }
 

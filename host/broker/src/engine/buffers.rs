@@ -4,12 +4,13 @@ use super::{Engine, body};
 use kasoku_abi::accel::Range;
 use kasoku_abi::accel::command::Descriptor;
 use kasoku_abi::accel::memory::{CreateBuffer, CreateSubBuffer, STORAGE_ALIGN};
+use kasoku_abi::accel::session;
 use kasoku_backend::{Backend, BufferSpec, HostBytes, Status};
 use std::sync::{Arc, Mutex};
 
 impl<B: Backend> Engine<B> {
     pub fn create_buffer(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
-        let CreateBuffer { context, size, storage, initial, flags, .. } = body(descriptor);
+        let CreateBuffer { context, size, storage, initial, flags, address, .. } = body(descriptor);
         let context = Arc::clone(self.table.context(context)?);
         let storage_range = storage;
         let storage = self.host_side(storage, size)?;
@@ -20,6 +21,13 @@ impl<B: Backend> Engine<B> {
         // The arena begins on a page.
         if storage.is_some() && !storage_range.offset.is_multiple_of(STORAGE_ALIGN) {
             return Err(B::CODES.bad_value);
+        }
+        if address != 0 {
+            let start = address.checked_sub(session::ARENA).and_then(|arena| arena.checked_sub(storage_range.offset));
+            let possible = storage.is_some() && self.shares_addresses();
+            if !possible || !start.is_some_and(|start| self.memory.share_addresses(start)) {
+                return Err(B::CODES.bad_operation);
+            }
         }
         let mut spec = BufferSpec { size, flags, storage, initial };
         let mut storage = storage;
@@ -41,6 +49,7 @@ impl<B: Backend> Engine<B> {
             flags,
             storage,
             storage_range,
+            address,
             maps: Mutex::default(),
             _charge: charge,
             parent: None,
@@ -65,6 +74,7 @@ impl<B: Backend> Engine<B> {
             flags,
             storage,
             storage_range: Range::NONE,
+            address: 0,
             maps: Mutex::default(),
             _charge: charge,
             parent: Some(parent),

@@ -2,7 +2,7 @@
 use super::events::wait;
 use super::images::packed_pitches;
 use super::table::{Buffer, Ended, Event, Image, Object, Queue};
-use super::{Answer, Engine, Step, body};
+use super::{Answer, Engine, Outcome, Step, body};
 use kasoku_abi::accel::command::{self, Descriptor, FLAG_BLOCKING, FLAG_REPLY};
 use kasoku_abi::accel::image::COLOUR_LEN;
 use kasoku_abi::accel::kernel::Launch;
@@ -119,6 +119,14 @@ impl<B: Backend> Work<B> {
     }
 }
 
+/// The answer of a blocking command that has completed: what it read may be wrong when one before it was refused.
+fn after_those_before<B: Backend>(queue: &Queue<B>) -> Outcome {
+    if queue.in_order {
+        queue.take_failure()?;
+    }
+    Ok(Answer::default())
+}
+
 impl<B: Backend> Engine<B> {
     /// An enqueued command, or an operation that nobody knows.
     pub(super) fn enqueue(&mut self, descriptor: &Descriptor) -> Step {
@@ -168,7 +176,7 @@ impl<B: Backend> Engine<B> {
                 self.busy &= !queue.in_order;
                 return Ok(Step::Later(Box::new(move || {
                     backend.enqueue(&queue.raw, &work.command(), &raw_waits(&waits), Completion::Wait)?;
-                    Ok(Answer::default())
+                    after_those_before(&queue)
                 })));
             }
             let event = self.backend.enqueue(&queue.raw, &work.command(), &raw_waits(&waits), completion)?;
@@ -186,7 +194,10 @@ impl<B: Backend> Engine<B> {
         }
         self.busy &= !queue.in_order;
         let backend = Arc::clone(&self.backend);
-        Ok(Step::Later(Box::new(move || wait(&*backend, &[event]))))
+        Ok(Step::Later(Box::new(move || {
+            wait(&*backend, &[event])?;
+            after_those_before(&queue)
+        })))
     }
 
     fn launch(

@@ -3,7 +3,9 @@ use super::table::Object;
 use super::{Engine, Outcome, body};
 use kasoku_abi::accel::NO_ID;
 use kasoku_abi::accel::command::Descriptor;
-use kasoku_abi::accel::info::{BUILD, BUILD_BINARY, DEVICE_DIRECT_BUFFERS, Describe, GetInfo, Record};
+use kasoku_abi::accel::info::{
+    BUILD, BUILD_BINARY, DEVICE_DIRECT_BUFFERS, DEVICE_SHARED_ADDRESSES, Describe, GetInfo, Record,
+};
 use kasoku_backend::{Backend, Info, Question};
 use zerocopy::IntoBytes;
 
@@ -23,7 +25,8 @@ impl<B: Backend> Engine<B> {
     fn describe_devices(&self) -> Vec<Info> {
         let mut records = self.backend.describe();
         if self.is_recoverable() {
-            for record in records.iter_mut().filter(|record| record.parameter == DEVICE_DIRECT_BUFFERS) {
+            let absent = [DEVICE_DIRECT_BUFFERS, DEVICE_SHARED_ADDRESSES];
+            for record in records.iter_mut().filter(|record| absent.contains(&record.parameter)) {
                 record.value = 0u32.to_le_bytes().to_vec();
             }
         }

@@ -3,8 +3,8 @@ use super::table::{Buffer, Image, Kernel, Object, Sampler};
 use super::{Engine, body};
 use kasoku_abi::accel::command::Descriptor;
 use kasoku_abi::accel::kernel::{
-    ARGUMENT_BYTES, ARGUMENT_LOCAL, ARGUMENT_MAX, ARGUMENT_OBJECT, CloneKernel, CreateKernel, INLINE_ARGUMENT,
-    NAME_MAX, SetArgument,
+    ARGUMENT_ADDRESS, ARGUMENT_BYTES, ARGUMENT_LOCAL, ARGUMENT_MAX, ARGUMENT_OBJECT, CloneKernel, CreateKernel,
+    INLINE_ARGUMENT, NAME_MAX, SetArgument,
 };
 use kasoku_abi::accel::{Id, NO_ID};
 use kasoku_backend::{Argument, Backend, Status};
@@ -111,6 +111,15 @@ impl<B: Backend> Engine<B> {
                 }
             }
             ARGUMENT_LOCAL => Argument::Local(argument.size as usize),
+            ARGUMENT_ADDRESS => {
+                let buffer = Arc::clone(self.table.buffer(argument.object)?);
+                if buffer.address == 0 || argument.size >= buffer.size {
+                    return Err(B::CODES.bad_value);
+                }
+                let address = buffer.address + argument.size;
+                object = Some(Given::Buffer(buffer));
+                Argument::Address(address as usize)
+            }
             _ => return Err(B::CODES.bad_value),
         };
         let kernel = self.table.kernel_mut(kernel)?;

@@ -212,6 +212,11 @@ impl<B: Backend> Engine<B> {
         answers.all(|record| record.value.first() == Some(&1))
     }
 
+    /// Whether kernels can use the guest's addresses.
+    pub fn shares_addresses(&self) -> bool {
+        !self.is_recoverable() && self.backend.shares_addresses()
+    }
+
     pub fn release(&mut self, id: Id) -> Result<(), Status> {
         self.table.remove(id).map(|_| ()).ok_or(B::CODES.bad_value)
     }

@@ -6,7 +6,7 @@ use kasoku_abi::accel::command::Descriptor;
 use kasoku_abi::accel::object::{CreateContext, CreateQueue, QUEUE_OUT_OF_ORDER, QUEUE_PROFILING};
 use kasoku_backend::{Backend, Status};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::AtomicI32;
 
 impl<B: Backend> Engine<B> {
     pub fn create_context(&mut self, descriptor: &Descriptor) -> Result<Object<B>, Status> {
@@ -39,10 +39,8 @@ impl<B: Backend> Engine<B> {
         self.busy = false;
         Step::Later(Box::new(move || {
             backend.finish(&queue.raw)?;
-            match queue.failure.swap(0, Ordering::Relaxed) {
-                0 => Ok(Answer::default()),
-                code => Err(Status(code)),
-            }
+            queue.take_failure()?;
+            Ok(Answer::default())
         }))
     }
 }

@@ -25,8 +25,18 @@ pub struct Queue<B: Backend> {
     /// `object::QUEUE_*`.
     pub flags: u32,
     pub in_order: bool,
-    /// First failure of a posted command, reported by the next `FINISH`; 0 = none.
+    /// First failure of a posted command, reported by the next `FINISH`, or blocking command if in order; 0 = none.
     pub failure: AtomicI32,
+}
+
+impl<B: Backend> Queue<B> {
+    /// The first failure of a posted command that nobody has been told of, once.
+    pub fn take_failure(&self) -> Result<(), Status> {
+        match self.failure.swap(0, Ordering::Relaxed) {
+            0 => Ok(()),
+            code => Err(Status(code)),
+        }
+    }
 }
 
 pub struct Buffer<B: Backend> {
@@ -41,6 +51,8 @@ pub struct Buffer<B: Backend> {
     /// Host side, where the buffer has one, and where that lies in the arena.
     pub storage: Option<HostBytes>,
     pub storage_range: Range,
+    /// Where guest and kernels have its first byte, of a buffer whose address they share; else 0.
+    pub address: u64,
     /// Ranges (offset, size) that are mapped.
     pub maps: Mutex<Vec<(u64, u64)>>,
     /// What dropping it gives back.

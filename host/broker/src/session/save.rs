@@ -22,6 +22,8 @@ pub enum SaveError {
     Busy(u128),
     #[error("a program's last build failed while kernels of an earlier one live")]
     StaleProgram,
+    #[error("the session has shared virtual memory, whose addresses mean something on its present device only")]
+    SharedAddresses,
     #[error("the device does not give the contents of its memory: {0}")]
     Contents(Status),
     #[error("the session file cannot be written: {0}")]
@@ -86,6 +88,9 @@ impl<B: Backend> Engine<B> {
         objects.extend(self.table.objects().map(|(id, object)| (kind_of(object), id, 0, object)));
         objects.extend(released.iter().map(|(id, object)| (kind_of(object), *id, RELEASED, object)));
         objects.sort_by_cached_key(|(kind, id, _, object)| (*kind, depth(object), *id));
+        if objects.iter().any(|(.., object)| matches!(object, Object::Buffer(buffer) if buffer.address != 0)) {
+            return Err(SaveError::SharedAddresses);
+        }
         let count = objects.len() as u64;
         let mut draft = Draft { writer: Writer::default(), bulk: Vec::new(), bulk_len: 0 };
         draft.writer.put(SESSION, 0, 0, &[SessionBody { head, memory_len: self.memory.len() }.as_bytes()]);
@@ -272,6 +277,7 @@ fn put_buffer<B: Backend>(draft: &mut Draft<B>, kind: u32, flags: u32, buffer: &
         initial: Range::NONE,
         flags: buffer.flags,
         reserved: 0,
+        address: 0,
     };
     // A direct buffer's bytes are in the session's memory.
     let in_place = direct && buffer.storage.is_some();

@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// "kasokuSE".
 const MAGIC: u64 = u64::from_le_bytes(*b"kasokuSE");
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Bytes that are digested in one piece.
 const PIECE: usize = 4 << 20;
 /// Longest name of a kind of device.

@@ -3,6 +3,7 @@
 
 use super::Guest;
 use kasoku_abi::accel::command::{self, Descriptor};
+use kasoku_abi::accel::image::CreateImage;
 use kasoku_abi::accel::kernel::{ARGUMENT_BYTES, ARGUMENT_OBJECT, CreateKernel, INLINE_ARGUMENT, Launch, SetArgument};
 use kasoku_abi::accel::memory::{CreateBuffer, MAP_READ, Map};
 use kasoku_abi::accel::object::{CreateContext, CreateQueue};
@@ -11,6 +12,21 @@ use kasoku_abi::accel::{Id, Range, info};
 use zerocopy::{FromBytes, IntoBytes};
 
 pub const BUILD_LOG: u32 = 0x1183;
+/// `CL_MEM_OBJECT_IMAGE2D`, RGBA, UNSIGNED_INT8.
+pub const PLANE: CreateImage = CreateImage {
+    context: 0,
+    parent: 0,
+    flags: 0,
+    kind: 0x10f1,
+    channel_order: 0x10b5,
+    channel_type: 0x10da,
+    width: 8,
+    height: 4,
+    depth: 0,
+    array_size: 0,
+    row_pitch: 0,
+    initial: Range::NONE,
+};
 
 impl Guest {
     pub fn context(&mut self) -> Id {
