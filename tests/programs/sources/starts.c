@@ -14,14 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CHECK(what)                                                                   \
-    do {                                                                              \
-        if (!(what)) {                                                                \
-            printf("line %d: not so: %s (%s)\n", __LINE__, #what, strerror(errno));   \
-            fflush(stdout);                                                           \
-            _exit(1);                                                                 \
-        }                                                                             \
-    } while (0)
+#include "check.h"
 
 static char **arguments;
 

@@ -18,14 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CHECK(what)                                                                   \
-    do {                                                                              \
-        if (!(what)) {                                                                \
-            printf("line %d: not so: %s (%s)\n", __LINE__, #what, strerror(errno));   \
-            fflush(stdout);                                                           \
-            _exit(1);                                                                 \
-        }                                                                             \
-    } while (0)
+#include "check.h"
 
 enum { WAITERS = 4 };
 static int event, wake_mode;
