@@ -16,7 +16,7 @@ kasoku-broker standby --device ID --control-fd N --lease-dir DIR [--runtime-dir 
                       [--cpu-devices N]
     Opens a device without holding it, and waits to be told of a session that it serves from then on.
 
-    --device ID          as `list` prints it, for example intel:0
+    --device ID[,ID]...  as `list` prints it, for example intel:0; several of one implementation share contexts
     --memory-fd N        memfd of the session, sealed against shrinking and growing
     --doorbell-fd N      eventfd, guest to broker
     --wake-fd N          eventfd, broker to guest
@@ -97,7 +97,8 @@ pub enum Action {
 pub struct ChildOptions {
     pub library: PathBuf,
     pub runtime: String,
-    pub device: u32,
+    /// Indices of the devices that it serves, as the implementation counts them.
+    pub devices: Vec<u32>,
     pub link: i32,
     /// 0 = the session comes later, by the link.
     pub memory: i32,
@@ -235,8 +236,9 @@ impl Values {
     }
 
     fn into_child(self) -> Result<ChildOptions, lexopt::Error> {
-        let device = self.text.ok_or("--device is missing")?.parse().map_err(|_| "--device is no index")?;
-        Ok(ChildOptions { device, ..self.child })
+        let list = self.text.ok_or("--device is missing")?;
+        let devices = list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| "--device is no index")?;
+        Ok(ChildOptions { devices, ..self.child })
     }
 }
 
@@ -258,7 +260,8 @@ impl ChildOptions {
         let mut add = |name: &str, value: OsString| arguments.extend([name.into(), value]);
         add("--library", self.library.clone().into());
         add("--runtime", self.runtime.clone().into());
-        add("--device", self.device.to_string().into());
+        let devices: Vec<String> = self.devices.iter().map(u32::to_string).collect();
+        add("--device", devices.join(",").into());
         add("--scratch", self.scratch.clone().into());
         for (name, number) in [
             ("--link-fd", self.link),
@@ -330,7 +333,7 @@ mod tests {
         let options = ChildOptions {
             library: "/l.so".into(),
             runtime: "x".into(),
-            device: 2,
+            devices: vec![2, 2, 5],
             link: 9,
             recovers: true,
             processors: vec![1, 3],

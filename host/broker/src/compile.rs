@@ -34,7 +34,7 @@ fn prepare(options: &ChildOptions) -> Result<OpenClCompiler, String> {
     let library = Library::open(&options.library).map_err(|error| error.to_string())?;
     jail::confine_files(&view).map_err(|error| error.to_string())?;
     let platform = library.platform().map_err(|error| error.to_string())?;
-    let compiler = OpenClCompiler::open(platform, &[options.device]).map_err(|error| error.to_string())?;
+    let compiler = OpenClCompiler::open(platform, &options.devices).map_err(|error| error.to_string())?;
     let (_, needs): (Needs, Needs) = jail::needs_of(&options.runtime);
     jail::close(needs).map_err(|error| error.to_string())?;
     Ok(compiler)
@@ -48,9 +48,8 @@ fn compile_one(link: &Link, compiler: &mut impl Compiler) -> u8 {
     // The supervisor has looked at the tags of what is linked, or says that there is nothing of the kind.
     let checked = received.message.value == link::LINKS;
     let job = link::read_all(job, job::JOB_MAX).ok().and_then(|bytes| job::decode_job(&bytes, |_| checked));
-    // A process serves one device, which is its first whatever the guest calls it.
     let build = match job {
-        Some(job) => compiler.compile(&kasoku_backend::Job { device: 0, ..job }),
+        Some(job) => compiler.compile(&job),
         None => Build { status: 0, log: b"the job is malformed\n".to_vec(), binary: Vec::new() },
     };
     if File::from(result).write_all_at(&job::encode_result(&build), 0).is_err() {

@@ -93,8 +93,8 @@ pub struct Serving {
     in_parts: bool,
     /// Where the files of a process that had waited are.
     _place: Option<Lease>,
-    /// Last: the lock is given up when everything else is gone.
-    _lease: Lease,
+    /// Last: the locks are given up when everything else is gone.
+    _leases: Vec<Lease>,
 }
 
 /// What a message of the worker means for the session.
@@ -138,11 +138,11 @@ impl Serving {
     ) -> Result<Self, ServeError> {
         let Origins { kept, journal, recovers } = origins;
         let found = Found::look(&options.sources, device_name)?;
-        let lease = Lease::take(&options.lease_dir, device_name, found.whole().as_deref())?;
-        let uid = identity(device_name, &found.library, &lease);
+        let leases = take_all(&options.lease_dir, &found.holds())?;
+        let uid = identity(device_name, &found.library, &leases[0]);
         let common = found.child(uid);
-        let scratch = lease.private_directory("serve", uid).map_err(ServeError::Start)?;
-        let warm = WarmProgram::of(&options.lease_dir, device_name, secret);
+        let scratch = leases[0].private_directory("serve", uid).map_err(ServeError::Start)?;
+        let warm = WarmProgram::of(&options.lease_dir, &found.ids[0], secret);
         let for_worker = ChildOptions {
             warm: warm.file().map_or(0, AsRawFd::as_raw_fd),
             memory: session.memory.as_raw_fd(),
@@ -159,14 +159,14 @@ impl Serving {
         };
         let mut inherited = vec![session.memory.as_fd(), session.doorbell.as_fd(), session.wake.as_fd()];
         // The serving process holds the locks too: should this one be killed, the device comes free when that one is gone.
-        inherited.extend(lease.locks());
+        inherited.extend(leases.iter().flat_map(Lease::locks));
         inherited.extend(warm.file().map(AsFd::as_fd));
         inherited.extend(kept.map(|kept| kept.file.as_fd()));
         inherited.extend(journal.map(AsFd::as_fd));
         let worker = Process::start(WORK, for_worker, &inherited).map_err(ServeError::Start)?;
         Ok(Self {
             worker,
-            compilers: Compilers::new(common, lease.scratch.clone()),
+            compilers: Compilers::new(common, leases[0].scratch.clone()),
             key: None,
             report: Value::Null,
             warm,
@@ -175,7 +175,7 @@ impl Serving {
             serves: false,
             in_parts: found.in_parts(),
             _place: None,
-            _lease: lease,
+            _leases: leases,
         })
     }
 
@@ -188,8 +188,8 @@ impl Serving {
         origins: Origins<'_>,
     ) -> Result<Self, ServeError> {
         let Origins { kept, journal, .. } = origins;
-        let Waiting { worker, common, whole, report, warm, place } = waiting;
-        let lease = Lease::take(&options.lease_dir, &options.device, whole.as_deref())?;
+        let Waiting { worker, common, holds, report, warm, place } = waiting;
+        let leases = take_all(&options.lease_dir, &holds)?;
         let identity = report_identity(&report).to_owned();
         if let Some(kept) = kept.filter(|kept| kept.sealed.identity != identity) {
             return Err(other_kind(&kept.sealed.identity, &identity));
@@ -201,7 +201,7 @@ impl Serving {
             session: kept.map(|kept| (kept.file.as_fd(), kept.sealed.records_len)),
             journal: journal.map(AsFd::as_fd),
             present: options.present,
-            locks: lease.locks().collect(),
+            locks: leases.iter().flat_map(Lease::locks).collect(),
         };
         adoption.send(&worker.link).map_err(|error| ServeError::Start(error.into()))?;
         Ok(Self {
@@ -215,7 +215,7 @@ impl Serving {
             serves: false,
             in_parts: false,
             _place: Some(place),
-            _lease: lease,
+            _leases: leases,
         })
     }
 
@@ -324,8 +324,8 @@ impl Serving {
 pub struct Waiting {
     pub worker: Process,
     common: ChildOptions,
-    /// The device that its own is a part of.
-    whole: Option<String>,
+    /// What it holds once it serves.
+    holds: Vec<Hold>,
     /// The worker's report, once the device is open.
     pub report: Value,
     warm: WarmProgram,
@@ -354,13 +354,13 @@ impl Waiting {
         let uid = identity(&name, &found.library, &place);
         let common = found.child(uid);
         let scratch = place.private_directory("serve", uid).map_err(ServeError::Start)?;
-        let warm = WarmProgram::of(lease_dir, device_name, secret);
+        let warm = WarmProgram::of(lease_dir, &found.ids[0], secret);
         let warm_file = warm.file().map_or(0, AsRawFd::as_raw_fd);
         let for_worker = ChildOptions { warm: warm_file, scratch, ..common.clone() };
         let mut inherited: Vec<_> = place.locks().collect();
         inherited.extend(warm.file().map(AsFd::as_fd));
         let worker = Process::start(WORK, for_worker, &inherited).map_err(ServeError::Start)?;
-        Ok(Self { worker, common, whole: found.whole(), report: Value::Null, warm, place })
+        Ok(Self { worker, common, holds: found.holds(), report: Value::Null, warm, place })
     }
 
     /// Deals with the first message of the worker.
@@ -374,54 +374,83 @@ impl Waiting {
     }
 }
 
-/// A device's implementation.
+/// A device to be held, and the one that it is a part of.
+type Hold = (String, Option<String>);
+
+/// Takes the locks of several devices, all or none.
+fn take_all(lease_dir: &Path, holds: &[Hold]) -> Result<Vec<Lease>, LeaseError> {
+    holds.iter().map(|(device, whole)| Lease::take(lease_dir, device, whole.as_deref())).collect()
+}
+
+/// Most devices of one session.
+const MOST_DEVICES: usize = 16;
+
+/// Devices of one implementation.
 struct Found {
     library: PathBuf,
     runtime: String,
-    name: DeviceName,
+    /// As they were named.
+    ids: Vec<String>,
+    names: Vec<DeviceName>,
     /// In so many parts CPU devices are offered; 0 = whole.
     parts: u32,
 }
 
 impl Found {
-    fn look(sources: &Sources, device_name: &str) -> Result<Self, ServeError> {
+    /// Looks for the implementation of one device, or of several with commas between them.
+    fn look(sources: &Sources, devices: &str) -> Result<Self, ServeError> {
         let (found, parts) = (runtimes(sources), sources.cpu_devices);
-        let name = DeviceName::parse(device_name);
-        let chosen = name.as_ref().and_then(|name| name.find(&found, parts));
-        match (chosen, name) {
-            (Some(runtime), Some(name)) => {
-                Ok(Self { library: runtime.library.clone(), runtime: runtime.name.clone(), name, parts })
-            }
-            _ => Err(ServeError::NoDevice {
-                device: device_name.to_owned(),
+        let ids: Vec<String> = devices.split(',').map(str::to_owned).collect();
+        let names = ids.iter().map(|id| DeviceName::parse(id).filter(|name| name.find(&found, parts).is_some()));
+        let names: Option<Vec<DeviceName>> = names.collect();
+        let runtime = names.as_ref().and_then(|names| names[0].find(&found, parts));
+        let (Some(runtime), Some(names)) = (runtime, names) else {
+            return Err(ServeError::NoDevice {
+                device: devices.to_owned(),
                 found: match found.iter().map(|runtime| runtime.name.as_str()).collect::<Vec<_>>().join(", ") {
                     names if names.is_empty() => "none".into(),
                     names => names,
                 },
-            }),
+            });
+        };
+        if names.iter().any(|name| name.runtime != runtime.name) || names.len() > MOST_DEVICES {
+            return Err(ServeError::Device(format!(
+                "{devices}: at most {MOST_DEVICES} devices share contexts, all of one implementation"
+            )));
         }
+        Ok(Self { library: runtime.library.clone(), runtime: runtime.name.clone(), ids, names, parts })
     }
 
-    /// The device that this one is a part of.
-    fn whole(&self) -> Option<String> {
-        self.name.part.map(|_| self.name.whole())
+    /// The devices, each with the one that it is a part of.
+    fn holds(&self) -> Vec<Hold> {
+        let whole = |name: &DeviceName| name.part.map(|_| name.whole());
+        self.ids.iter().cloned().zip(self.names.iter().map(whole)).collect()
     }
 
-    /// CPU devices are offered in parts, and this is none.
+    /// CPU devices are offered in parts, and one of these is none.
     fn in_parts(&self) -> bool {
-        self.parts != 0 && self.name.part.is_none()
+        self.parts != 0 && self.names.iter().any(|name| name.part.is_none())
     }
 
-    /// What all processes of the device are told.
+    /// The processors of all parts together; none where a device is whole, which has all.
+    fn processors(&self) -> Vec<u32> {
+        let own = parts::own();
+        let shares = self.names.iter().map(|name| name.part.map(|part| parts::share(&own, part, self.parts)));
+        let mut processors = shares.collect::<Option<Vec<_>>>().unwrap_or_default().concat();
+        processors.sort_unstable();
+        processors.dedup();
+        processors
+    }
+
+    /// What all processes of the devices are told.
     fn child(&self, uid: u32) -> ChildOptions {
-        let part = self.name.part;
         ChildOptions {
             library: self.library.clone(),
             runtime: self.runtime.clone(),
-            device: self.name.index,
+            devices: self.names.iter().map(|name| name.index).collect(),
             uid,
-            processors: part.map(|part| parts::share(&parts::own(), part, self.parts)).unwrap_or_default(),
-            parts: if part.is_some() { self.parts } else { 0 },
+            processors: self.processors(),
+            parts: if self.names.iter().any(|name| name.part.is_some()) { self.parts } else { 0 },
             ..ChildOptions::default()
         }
     }

@@ -335,7 +335,8 @@ impl<'o> Supervisor<'o> {
                 line.insert("restore_ms".into(), milliseconds(self.resumed));
             }
         }
-        self.memory.set_device_count(1);
+        let count = self.serving.as_ref().and_then(|serving| serving.report.get("devices")?.as_u64());
+        self.memory.set_device_count(count.unwrap_or(1).min(64) as u32);
         if !self.was_ready {
             // A session's file that holds its memory holds the epoch of then.
             self.memory.set_epoch(self.options.epoch);

@@ -115,11 +115,11 @@ fn save(server: &Server<OpenCl>, companion: &Companion, request: &Message) -> bo
     }
 }
 
-/// The device, ready, with its files closed off.
+/// The devices, at least one, ready, with their files closed off.
 struct Opened {
     backend: OpenCl,
-    entry: DeviceEntry,
-    /// Bytes of the device's memory that a session may have.
+    entries: Vec<DeviceEntry>,
+    /// Bytes of the devices' memory that a session may have.
     memory_bytes: u64,
     /// What kind of device and driver it is: what a program binary is good for.
     identity: String,
@@ -133,8 +133,9 @@ impl Opened {
         let (serving, _) = jail::needs_of(&options.runtime);
         json!({
             "identity": self.identity,
-            "device": self.entry.name,
-            "kind": self.entry.kind.name(),
+            "device": self.entries[0].name,
+            "devices": self.entries.len(),
+            "kind": self.entries[0].kind.name(),
             "memory_bytes": self.memory_bytes,
             "start_ms": start.elapsed().as_secs_f64() * 1e3,
             "landlock": self.landlock,
@@ -156,19 +157,31 @@ fn open(options: &ChildOptions) -> Result<Opened, String> {
     let library = Library::open(&options.library).map_err(|error| text(&error))?;
     let landlock = jail::confine_files(&view).map_err(|error| text(&error))?;
     let platform = library.platform().map_err(|error| text(&error))?;
-    let backend = OpenCl::open(platform, &[options.device]).map_err(|error| text(&error))?;
-    let entry = entries(&platform).into_iter().find(|entry| entry.index == options.device);
-    let entry = entry.ok_or("the device is gone")?;
-    let identity = format!("{}|{}|{}|{}", options.runtime, entry.name, entry.driver_version, entry.version);
+    let backend = OpenCl::open(platform, &options.devices).map_err(|error| text(&error))?;
+    let all = entries(&platform);
+    let entry = |&index: &u32| all.iter().find(|entry| entry.index == index).cloned().ok_or("the device is gone");
+    let entries: Vec<DeviceEntry> = options.devices.iter().map(entry).collect::<Result<_, _>>()?;
+    let identity = identity(&options.runtime, &entries);
     // SAFETY: the supervisor passed this descriptor to this program, which owns it from here on.
     let warm = (options.warm > 2).then(|| unsafe { OwnedFd::from_raw_fd(options.warm) });
     if let Some(binary) = warm.and_then(|file| warm::binary_for(file, &identity)) {
         // Only time is lost when it fails.
         let _ = backend.warm_up(&binary);
     }
-    let share = entry.memory_bytes / u64::from(options.parts.max(1));
-    let memory_bytes = options.device_memory_mib.map_or(share, |mib| mib << 20);
-    Ok(Opened { backend, entry, memory_bytes, identity, landlock })
+    let share = |entry: &DeviceEntry| entry.memory_bytes / u64::from(options.parts.max(1));
+    let shares = entries.iter().map(share).sum();
+    let memory_bytes = options.device_memory_mib.map_or(shares, |mib| mib << 20);
+    Ok(Opened { backend, entries, memory_bytes, identity, landlock })
+}
+
+/// What kind the devices are of: one name where they are all of one.
+fn identity(runtime: &str, entries: &[DeviceEntry]) -> String {
+    let of = |entry: &DeviceEntry| format!("{runtime}|{}|{}|{}", entry.name, entry.driver_version, entry.version);
+    let mut kinds: Vec<String> = entries.iter().map(of).collect();
+    if kinds.iter().all(|kind| *kind == kinds[0]) {
+        kinds.truncate(1);
+    }
+    kinds.join(" + ")
 }
 
 /// Closes the door: nothing of a guest has been seen yet.

@@ -11,6 +11,26 @@ SOURCE = "kernel void k(global int *a, int b) { a[get_global_id(0)] += b; }"
 GPU = cl.device_type.GPU
 
 
+def in_one_context(devices: list[Any]) -> bool:
+    """A program for all of `devices`, a buffer that each changes in its turn, events between their queues."""
+    context = cl.Context(devices)
+    queues = [cl.CommandQueue(context, device) for device in devices]
+    program = cl.Program(context, SOURCE).build()
+    buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR, hostbuf=np.zeros(1000, np.int32))
+    kernel = cl.Kernel(program, "k")
+    before = None
+    for number, queue in enumerate(queues):
+        kernel.set_args(buffer, np.int32(10**number))
+        before = cl.enqueue_nd_range_kernel(queue, kernel, (1000,), None, wait_for=before and [before])
+        queue.flush()
+    out = np.empty(1000, np.int32)
+    cl.enqueue_copy(queues[0], out, buffer, wait_for=[before])
+    binaries = program.get_info(cl.program_info.BINARIES)
+    own = [queue.device == device for queue, device in zip(queues, devices, strict=True)]
+    expected = sum(10**number for number in range(len(devices)))
+    return bool((out == expected).all()) and all(own) and len(binaries) == len(devices)
+
+
 def main() -> None:
     devices = [device for platform in cl.get_platforms() for device in platform.get_devices()]
     work = []
@@ -34,9 +54,10 @@ def main() -> None:
             cl.enqueue_copy(work[0][0], np.empty(1000, np.int32), work[1][1])
         except cl.Error as error:
             foreign = error.code
+    together = {platform.name: in_one_context(platform.get_devices()) for platform in cl.get_platforms()}
     names = [platform.name for platform in cl.get_platforms()]
     gpus = sum(bool(device.type & GPU) for device in devices)
-    print(json.dumps({"platforms": names, "gpus": gpus, "right": right, "foreign": foreign}))
+    print(json.dumps({"platforms": names, "gpus": gpus, "right": right, "foreign": foreign, "together": together}))
 
 
 main()

@@ -33,7 +33,7 @@ CHECKS: dict[str, bool] = {}
 MAP_READ, MAP_WRITE = 1, 2
 
 
-def loader() -> ctypes.CDLL:
+def loader() -> Any:
     """The ICD loader that pyopencl uses."""
     for line in Path("/proc/self/maps").read_text().splitlines():
         if "libOpenCL" in line:
@@ -41,7 +41,7 @@ def loader() -> ctypes.CDLL:
     raise RuntimeError("no loader")
 
 
-CL = loader()
+CL: Any = loader()
 CL.clSVMAlloc.restype = c_void_p
 
 
@@ -56,13 +56,13 @@ class Blocks:
         self.context = context
 
     def allocate(self, size: int, alignment: int = 0, flags: int = 1) -> int:
-        return CL.clSVMAlloc(handle(self.context), c_uint64(flags), c_size_t(size), c_uint(alignment)) or 0
+        return int(CL.clSVMAlloc(handle(self.context), c_uint64(flags), c_size_t(size), c_uint(alignment)) or 0)
 
     def array(self, count: int) -> np.ndarray:
         """Numbers in a block of their own."""
         address = self.allocate(4 * count)
         assert address, "no shared virtual memory"
-        return np.frombuffer((ctypes.c_int32 * count).from_address(address), np.int32)
+        return np.ctypeslib.as_array((ctypes.c_int32 * count).from_address(address))
 
     def free(self, address: int) -> None:
         CL.clSVMFree(handle(self.context), c_void_p(address))
@@ -78,9 +78,9 @@ def ok(code: int) -> None:
 
 def memcpy(queue: Any, to: int, source: int, size: int, blocking: int = 1, waits: Any = (), event: Any = None) -> int:
     listed = (c_void_p * len(waits))(*[wait.int_ptr for wait in waits]) if waits else None
-    return CL.clEnqueueSVMMemcpy(
-        handle(queue), c_uint(blocking), c_void_p(to), c_void_p(source), c_size_t(size), len(waits), listed, event
-    )
+    q, to_pointer = handle(queue), c_void_p(to)
+    copy = CL.clEnqueueSVMMemcpy
+    return int(copy(q, c_uint(blocking), to_pointer, c_void_p(source), c_size_t(size), len(waits), listed, event))
 
 
 def mapped(queue: Any, array: np.ndarray, flags: int = MAP_READ | MAP_WRITE) -> None:
@@ -97,19 +97,18 @@ def unmapped(queue: Any, array: np.ndarray) -> None:
 
 
 def fill(queue: Any, address: int, pattern: bytes, size: int) -> int:
-    return CL.clEnqueueSVMMemFill(
-        handle(queue), c_void_p(address), pattern, c_size_t(len(pattern)), c_size_t(size), 0, None, None
-    )
+    place, count = c_void_p(address), c_size_t(len(pattern))
+    return int(CL.clEnqueueSVMMemFill(handle(queue), place, pattern, count, c_size_t(size), 0, None, None))
 
 
 def pointer(kernel: Any, index: int, address: int) -> int:
-    return CL.clSetKernelArgSVMPointer(handle(kernel), c_uint(index), c_void_p(address))
+    return int(CL.clSetKernelArgSVMPointer(handle(kernel), c_uint(index), c_void_p(address)))
 
 
 def reaches(kernel: Any, *addresses: int) -> int:
     """Tell what a kernel reaches by pointers in memory."""
     listed = (c_void_p * len(addresses))(*addresses)
-    return CL.clSetKernelExecInfo(handle(kernel), 0x11B6, c_size_t(8 * len(addresses)), listed)
+    return int(CL.clSetKernelExecInfo(handle(kernel), 0x11B6, c_size_t(8 * len(addresses)), listed))
 
 
 def lists(queue: Any, program: Any, blocks: Blocks) -> None:
@@ -228,12 +227,12 @@ def frees(queue: Any, blocks: Blocks) -> None:
     called = threading.Event()
     told: list[Any] = []
 
-    @ctypes.CFUNCTYPE(None, c_void_p, c_uint, ctypes.POINTER(c_void_p), c_void_p)
-    def notify(_queue: int, count: int, pointers: Any, data: int) -> None:
+    def freed(_queue: int, count: int, pointers: Any, data: int) -> None:
         told.extend([count, pointers[0] == first, data])
         blocks.free(pointers[0])
         called.set()
 
+    notify = ctypes.CFUNCTYPE(None, c_void_p, c_uint, ctypes.POINTER(c_void_p), c_void_p)(freed)
     listed, event = (c_void_p * 1)(first), c_void_p()
     waits = (c_void_p * 1)(gate.int_ptr)
     free = CL.clEnqueueSVMFree

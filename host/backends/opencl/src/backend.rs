@@ -92,7 +92,14 @@ impl OpenCl {
     }
 }
 
-fn make_context(api: &Api, devices: &[Raw]) -> Result<Handle> {
+/// Each of `devices` once, in their order: parts of one are the same to its implementation.
+pub(crate) fn distinct(devices: &[Raw]) -> Vec<Raw> {
+    let first = |&(at, device): &(usize, &Raw)| !devices[..at].contains(device);
+    devices.iter().enumerate().filter(first).map(|(_, device)| *device).collect()
+}
+
+pub(crate) fn make_context(api: &Api, devices: &[Raw]) -> Result<Handle> {
+    let devices = distinct(devices);
     let mut status = 0;
     // SAFETY: a list of live devices with its length; no properties, no callback.
     let raw = unsafe {

@@ -1,4 +1,5 @@
 //! Compilation, in a process that does nothing else.
+use crate::backend::make_context;
 use crate::constants as cl;
 use crate::ffi::{Api, Raw};
 use crate::handle::Handle;
@@ -23,23 +24,8 @@ impl OpenClCompiler {
             .iter()
             .map(|&index| all.get(index as usize).copied().ok_or_else(|| OpenError(format!("no device {index}"))))
             .collect::<core::result::Result<Vec<Raw>, OpenError>>()?;
-        let mut status = 0;
-        let null: Raw = core::ptr::null_mut();
-        // SAFETY: a list of live devices with its length; no properties, no callback.
-        let raw = unsafe {
-            let count = devices.len() as u32;
-            (platform.api.create_context)(
-                null.cast(),
-                count,
-                devices.as_ptr(),
-                null.cast(),
-                null.cast(),
-                &raw mut status,
-            )
-        };
-        check(status).map_err(|status| OpenError(format!("the driver makes no context: {status}")))?;
-        // SAFETY: a new context with one reference, ours.
-        let context = unsafe { Handle::new(raw, platform.api.release_context) };
+        let context = make_context(platform.api, &devices)
+            .map_err(|status| OpenError(format!("the driver makes no context: {status}")))?;
         Ok(Self { platform, devices, context })
     }
 

@@ -18,18 +18,24 @@ pub struct Program {
 
 pub fn load(backend: &OpenCl, context: &Context, binaries: &[(u32, &[u8])]) -> Result<Program> {
     let api = backend.api();
-    let mut devices = Vec::with_capacity(binaries.len());
+    let mut devices: Vec<Raw> = Vec::with_capacity(binaries.len());
+    let mut chosen = Vec::with_capacity(binaries.len());
     let mut mask = 0u64;
-    for (index, _) in binaries {
-        devices.push(backend.device_of(context, *index)?.raw);
+    for (index, bytes) in binaries {
+        let device = backend.device_of(context, *index)?.raw;
         mask |= 1 << index;
+        // Parts of one device are one to its implementation, and their binaries equal.
+        if !devices.contains(&device) {
+            devices.push(device);
+            chosen.push(bytes);
+        }
     }
-    let packages = binaries.iter().map(|(_, bytes)| package::decode(bytes).ok_or(Status(cl::INVALID_BINARY)));
+    let packages = chosen.into_iter().map(|bytes| package::decode(bytes).ok_or(Status(cl::INVALID_BINARY)));
     let packages = packages.collect::<Result<Vec<_>>>()?;
     let lengths: Vec<usize> = packages.iter().map(|package| package.binary.len()).collect();
     let starts: Vec<*const u8> = packages.iter().map(|package| package.binary.as_ptr()).collect();
-    let count = binaries.len() as u32;
-    let mut per_binary = vec![0i32; binaries.len()];
+    let count = devices.len() as u32;
+    let mut per_binary = vec![0i32; devices.len()];
     let mut status = 0;
     // SAFETY: live context and devices; each list has `count` elements, each binary its length.
     let raw = unsafe {

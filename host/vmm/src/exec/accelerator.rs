@@ -1,4 +1,4 @@
-//! Leased accelerators for this guest: a broker process for each, as a node agent would start them.
+//! Leased accelerators for this guest: a broker process for those of each implementation, as a node agent would start them.
 use super::args::Options;
 use super::companion::Companion;
 use super::{Failure, NativeFiles};
@@ -71,7 +71,21 @@ pub fn lease_all(
     let wanted = options.accelerators.iter().map(|request| device_id(request)).collect::<Result<Vec<_>, _>>()?;
     let broker = native.required(BROKER)?;
     let lessor = Lessor { broker: &broker, native, leases: &home.join("run/leases"), options, len };
-    wanted.into_iter().map(|device| lessor.lease(device)).collect()
+    groups(&wanted).iter().map(|group| lessor.lease(group.as_deref())).collect()
+}
+
+/// Devices that are named are leased together where they are of one implementation: they share contexts, as natively.
+fn groups(wanted: &[Option<&str>]) -> Vec<Option<String>> {
+    let runtime = |id: &str| id.split(':').next().unwrap_or_default().to_owned();
+    let mut groups: Vec<Option<String>> = Vec::new();
+    for device in wanted {
+        let same = |group: &&mut String| device.is_some_and(|id| runtime(group) == runtime(id));
+        match groups.iter_mut().flatten().find(same) {
+            Some(group) => *group = format!("{group},{}", device.unwrap_or_default()),
+            None => groups.push(device.map(str::to_owned)),
+        }
+    }
+    groups
 }
 
 /// How brokers are started.
@@ -80,12 +94,12 @@ struct Lessor<'a> {
     native: &'a NativeFiles,
     leases: &'a Path,
     options: &'a Options,
-    /// Bytes of a session's memory.
+    /// Bytes of a session's memory for each of its devices.
     len: u64,
 }
 
 impl Lessor<'_> {
-    /// Leases that device, or the first free one.
+    /// Leases those devices, or the first free one.
     fn lease(&self, device: Option<&str>) -> Result<(Accelerator, RegionFds), Failure> {
         if let Some(id) = device {
             return self.start(id);
@@ -126,10 +140,11 @@ impl Lessor<'_> {
         if self.options.recover {
             arguments.extend(["--recover".to_owned(), JOURNAL_MIB.to_string()]);
         }
-        let (companion, region) =
-            Companion::spawn(self.broker, RegionKind::Accel, self.len, &arguments, &[], |command| {
-                configure(command, self.native);
-            })?;
+        let devices = device.split(',').count() as u64;
+        let len = self.len.saturating_mul(devices).min(MEMORY_MAX);
+        let (companion, region) = Companion::spawn(self.broker, RegionKind::Accel, len, &arguments, &[], |command| {
+            configure(command, self.native);
+        })?;
         Ok((Accelerator { device: device.to_owned(), companion, ready: false }, region))
     }
 
@@ -212,6 +227,16 @@ mod tests {
         for bad in ["", "cuda", "opencl:", "openclx", ":pocl:0"] {
             assert!(device_id(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn devices_of_one_implementation_go_together() {
+        let wanted = [Some("intel:0.0"), None, Some("pocl:0"), Some("intel:0.1"), None];
+        let told = groups(&wanted);
+        assert_eq!(
+            told.iter().map(Option::as_deref).collect::<Vec<_>>(),
+            [Some("intel:0.0,intel:0.1"), None, Some("pocl:0"), None]
+        );
     }
 
     #[test]

@@ -13,7 +13,8 @@ Without --image the program sees this machine's system directories, read-only; w
   --image NAME             root file system from an image (see `kasoku image ls`); PROGRAM may then be left out
   --mem MIB                memory of the guest (default 1024)
   --vcpus N                processors of the guest, 1 to 8 (default 1)
-  --accelerator KIND[:ID]  lease an accelerator, e.g. opencl or opencl:pocl:0; may be repeated, and all are had or none
+  --accelerator KIND[:ID]  lease an accelerator, e.g. opencl or opencl:pocl:0; may be repeated, and all are had or none;
+                           those named of one implementation are devices of one platform
   --cpu-devices N          every CPU device is N accelerators, each with processors of its own: opencl:intel:0.0 ...
   --recover                accelerators' sessions outlive a crash of what serves them
   --present KIND           tell the program that accelerators are of this kind (cpu, gpu, accelerator), whatever they are
