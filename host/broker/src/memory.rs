@@ -6,10 +6,10 @@ use kasoku_abi::accel::Range;
 use kasoku_abi::accel::command::{DESCRIPTOR_LEN, Descriptor};
 use kasoku_abi::accel::reply::{REPLY_LEN, Reply};
 use kasoku_abi::accel::session::{self, Header};
-use kasoku_abi::layout::LARGE_PAGE;
+use kasoku_abi::layout::{LARGE_PAGE, PAGE};
 use kasoku_backend::HostBytes;
 use rustix::fs::{SealFlags, SeekFrom};
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -121,6 +121,19 @@ impl Memory {
         let end = range.offset.checked_add(range.len)?;
         // SAFETY: inside the mapping, as in `arena`.
         (end <= self.len()).then(|| unsafe { HostBytes::new(self.at(range.offset), range.len as usize) })
+    }
+
+    /// Takes memory for a place of the session that is going to be written, if it is inside: a fault for each page would take
+    /// longer than the writing. A kernel before 5.14 cannot, and takes each page when it is touched.
+    pub fn populate(&self, place: Range) {
+        let skip = place.offset % PAGE;
+        let end = place.offset.checked_add(place.len).filter(|end| *end <= self.len());
+        if let Some(end) = end {
+            let start = self.at(place.offset - skip).cast();
+            // SAFETY: whole pages inside the mapping; it is populated with what it would read anyway.
+            let _ =
+                unsafe { rustix::mm::madvise(start, (end - place.offset + skip) as usize, Advice::LinuxPopulateWrite) };
+        }
     }
 
     /// The parts of the session that were ever written: all others read as zeros.

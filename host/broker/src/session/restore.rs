@@ -73,7 +73,9 @@ impl File {
         // Nothing writes through it: devices read from it, and it is mapped without the right to write.
         let whole = unsafe {
             let access = ProtFlags::READ;
-            let start = rustix::mm::mmap(core::ptr::null_mut(), len as usize, access, MapFlags::SHARED, file, 0)?;
+            // All of it is read, and a fault for each page would take longer than the reading.
+            let flags = MapFlags::SHARED | MapFlags::POPULATE;
+            let start = rustix::mm::mmap(core::ptr::null_mut(), len as usize, access, flags, file, 0)?;
             HostBytes::new(start.cast(), len as usize)
         };
         Ok(Self { whole, bulk_start: bulk_start(records_len) })
@@ -344,9 +346,11 @@ fn is_inline(setting: &ArgumentBody) -> bool {
 }
 
 fn restore_memory(memory: &Memory, file: &File, body: &MemoryBody) -> Result<(), RestoreError> {
-    let target = memory.bytes(Range { offset: body.offset, len: body.len });
-    let target = target.ok_or(RestoreError::Damaged("session memory lies outside"))?;
-    file.bulk(body.at, body.len)?.copy_to(&target);
+    let place = Range { offset: body.offset, len: body.len };
+    let source = file.bulk(body.at, body.len)?;
+    let target = memory.bytes(place).ok_or(RestoreError::Damaged("session memory lies outside"))?;
+    memory.populate(place);
+    source.copy_to(&target);
     Ok(())
 }
 
