@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kasoku.sdk.app import App as App
+    from kasoku.sdk.blob import Blob as Blob
     from kasoku.sdk.errors import FunctionError as FunctionError
     from kasoku.sdk.errors import KasokuError as KasokuError
     from kasoku.sdk.errors import ServiceError as ServiceError
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from kasoku.sdk.phases import record_phase as record_phase
 
 __version__ = "0.1.0"
-__all__ = ["App", "Function", "FunctionError", "KasokuError", "ServiceError", "phase", "record_phase"]
+__all__ = ["App", "Blob", "Function", "FunctionError", "KasokuError", "ServiceError", "phase", "record_phase"]
 
 _HOMES = {
     "App": "kasoku.sdk.app",
+    "Blob": "kasoku.sdk.blob",
     "Function": "kasoku.sdk.function",
     "FunctionError": "kasoku.sdk.errors",
     "KasokuError": "kasoku.sdk.errors",

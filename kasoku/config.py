@@ -44,8 +44,12 @@ class Config:
     """How long the result of an asynchronous call can be asked for."""
     max_async_running: int = 128
     """Asynchronous calls that run at a time."""
+    blob_mib: int = 4096
+    """MiB of blobs (data that payloads are too small for) that each tenant may keep, and the operator."""
+    keep_blobs_hours: float = 24.0
+    """How long a blob is kept that nobody uses."""
     log_format: str = "text"
-    """Functions' logs: `text`, with Lambda's marks, or `json`, an object for each line with the request's id."""
+    """Logs: `text` (functions' with Lambda's marks), or `json`, an object for each line with the request's id."""
     otlp_endpoint: str = ""
     """Base URL of an OpenTelemetry collector that traces are posted to; empty: none."""
     device_hour_price: float = 1.0
@@ -93,6 +97,8 @@ _RULES: dict[str, _Rule] = {
     "drain_seconds": _number(0, 3600, "seconds"),
     "keep_results_hours": _number(0.01, 24 * 365, "hours"),
     "max_async_running": _number(1, 10_000, "calls", whole=True),
+    "blob_mib": _number(1, 1 << 24, "MiB", whole=True),
+    "keep_blobs_hours": _number(0.01, 24 * 365, "hours"),
     "log_format": _Rule(str, "'text' or 'json'", lambda value: value in ("text", "json")),
     "otlp_endpoint": _Rule(
         str,

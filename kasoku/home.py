@@ -55,6 +55,11 @@ class Home:
         return self.run / "gateway.json"
 
     @property
+    def blobs(self) -> Path:
+        """Data that is too large for payloads, a folder for each tenant."""
+        return self.path / "blobs"
+
+    @property
     def snapshots(self) -> Path:
         """Functions at rest, one encrypted file each."""
         return self.path / "snapshots"

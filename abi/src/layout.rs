@@ -11,6 +11,7 @@
 //! ... BootInfo.free    configuration blob and boot stack end here; free RAM begins
 //! LAYERS               read-only image layers, each on a 2 MiB boundary
 //! REGIONS              memory shared with companion processes (accelerator sessions, file-system windows)
+//! BLOBS                read-only data that a running guest is lent, each on a 2 MiB boundary
 //! ```
 //! Guest-virtual: everything below [`LIBOS_BASE`] and everything from [`LIBOS_END`] up belongs to the program.
 
@@ -63,6 +64,8 @@ pub const LIBOS_IMAGE: u64 = 0x20_0000;
 pub const LAYERS: u64 = 0x20_0000_0000;
 /// Guest-physical address of the first shared region.
 pub const REGIONS: u64 = 0x60_0000_0000;
+/// Guest-physical address of the first blob. Not in the direct map: programs map it, the library OS never looks.
+pub const BLOBS: u64 = 0x70_0000_0000;
 /// End of guest-physical memory that a guest has.
 pub const GPA_END: u64 = TENDER;
 /// Guest-physical address of two pages that a tender keeps for itself; nobody maps them. They end with the smallest physical

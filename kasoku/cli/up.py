@@ -50,9 +50,11 @@ def up(
     from kasoku.home import Home
     from kasoku.node.native import Native
     from kasoku.node.store import StoreLayers
+    from kasoku.telemetry.log import set_up
 
     where = Home.resolve(home)
     config = load(where).config
+    set_up(json=config.log_format == "json")
 
     def ready(url: str, platform: Platform) -> None:
         devices = ", ".join(d.full_id for d in platform.controller.leases.devices.values())
@@ -72,6 +74,8 @@ def up(
         device_hour_price=config.device_hour_price,
         keep_results_hours=config.keep_results_hours,
         max_async_running=config.max_async_running,
+        blob_mib=config.blob_mib,
+        keep_blobs_hours=config.keep_blobs_hours,
         json_logs=config.log_format == "json",
         otlp_endpoint=config.otlp_endpoint or None,
         snapshots=snapshots,

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from kasoku.gateway import (
+    blobs,
     cloudevents,
     dashboard,
     management,
@@ -39,6 +40,7 @@ PARTS = (
     dashboard,
     openapi,
     native,
+    blobs,
     management,
     queue_routes,
     streaming,

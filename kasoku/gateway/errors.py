@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import sqlite3
+import uuid
 from http import HTTPStatus
 
 from starlette.requests import Request
@@ -57,12 +58,17 @@ def fault(error: Exception) -> PlatformError:
 
 async def on_fault(request: Request, error: Exception) -> Response:
     """Starlette's handler for everything else."""
-    _log.error("%s %s: %s", request.method, request.url.path, error)
-    return await on_platform_error(request, fault(error))
+    id = str(uuid.uuid4())
+    _log.error("%s %s: %s", request.method, request.url.path, error, extra={"requestId": id})
+    return _respond(fault(error), id)
 
 
 async def on_platform_error(request: Request, error: Exception) -> Response:
     """Starlette's handler for PlatformError in a native route."""
     assert isinstance(error, PlatformError)
-    status, headers, body = error_response(error, request.headers.get("x-amzn-requestid", ""))
+    return _respond(error, request.headers.get("x-amzn-requestid", ""))
+
+
+def _respond(error: PlatformError, request_id: str) -> Response:
+    status, headers, body = error_response(error, request_id)
     return Response(body, status, {k.decode(): v.decode() for k, v in headers})

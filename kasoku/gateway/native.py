@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from kasoku.controller.controller import Served
 from kasoku.controller.pool import Member
+from kasoku.gateway.blobs import parse_blobs
 from kasoku.gateway.body import ClientGone, read_body
 from kasoku.gateway.deploy import MAX_UPLOAD, Code
 from kasoku.gateway.invoke import check_payload
@@ -21,7 +22,7 @@ from kasoku.node.errors import FunctionFailed, PlatformError
 from kasoku.node.process import resident_mib
 from kasoku.node.runner import MAX_PAYLOAD
 from kasoku.registry.model import LATEST, FunctionVersion, Record, Resolved
-from kasoku.sdk.remote import DETAIL_HEADER
+from kasoku.sdk.remote import BLOBS_HEADER, DETAIL_HEADER
 from kasoku.sdk.wire import CONTENT_TYPE
 from kasoku.tenants.model import reaches, shown
 
@@ -89,18 +90,29 @@ class _Api:
             check_payload(payload)
         resolved = self._resolve(request)
         request_id = new_request_id()
+        tenant, store = tenant_of(request), self._platform.blobs
         try:
-            served = await self._platform.invoke(
-                resolved, request_id, payload, frames=frames, traceparent=request.headers.get("traceparent")
-            )
+            with store.pin(tenant, parse_blobs(request.headers.get(BLOBS_HEADER))) as blobs:
+                served = await self._platform.invoke(
+                    resolved,
+                    request_id,
+                    payload,
+                    frames=frames,
+                    accepts_frames=frames or request.headers.get("accept") == CONTENT_TYPE,
+                    blobs=blobs,
+                    keep=lambda: store.writer(tenant),
+                    traceparent=request.headers.get("traceparent"),
+                )
         except FunctionFailed as error:
             log = error.log.decode(errors="backslashreplace")
             return JSONResponse({"request_id": request_id, "error": error.failure.to_json(), "log": log})
         envelope = _envelope(request_id, served)
         if served.outcome.frames:
             envelope["log"] = envelope["log"][-MAX_HEADER_LOG:]
-            detail = base64.b64encode(json.dumps(envelope).encode()).decode()
-            return Response(served.outcome.payload, media_type=CONTENT_TYPE, headers={DETAIL_HEADER: detail})
+            headers = {DETAIL_HEADER: base64.b64encode(json.dumps(envelope).encode()).decode()}
+            if kept := served.outcome.blobs:
+                headers[BLOBS_HEADER] = ",".join(kept)
+            return Response(served.outcome.payload, media_type=CONTENT_TYPE, headers=headers)
         head = json.dumps(envelope).encode()
         if served.outcome.failure is None:
             # The result is JSON text already (checked): it is put in as it came.

@@ -29,7 +29,9 @@ _DEPLOYMENT = _object(
 )
 _SCHEDULE = _object({"function": _TEXT, "schedule": _TEXT}, qualifier=_TEXT, timezone=_TEXT, payload=_ANY)
 _ALIAS = _object({"version": _TEXT}, weights={"type": "object", "additionalProperties": _NUMBER}, description=_TEXT)
+_BINARY: Schema = {"type": "string", "format": "binary"}
 _JSON = "application/json"
+_BYTES = "application/octet-stream"
 
 ROUTES: dict[tuple[str, str], tuple[str, Schema | None, list[str], int, str]] = {
     ("GET", "/v1/health"): ("Whether the gateway serves.", None, [], 200, _JSON),
@@ -73,6 +75,10 @@ ROUTES: dict[tuple[str, str], tuple[str, Schema | None, list[str], int, str]] = 
     ("GET", "/v1/schedules"): ("The schedules.", None, [], 200, _JSON),
     ("PUT", "/v1/schedules/{name}"): ("Make or replace a schedule.", _SCHEDULE, [], 200, _JSON),
     ("DELETE", "/v1/schedules/{name}"): ("Remove a schedule.", None, [], 204, ""),
+    ("GET", "/v1/blobs"): ("The blobs: data that payloads are too small for.", None, [], 200, _JSON),
+    ("GET", "/v1/blobs/{id}"): ("The bytes of a blob.", None, [], 200, _BYTES),
+    ("PUT", "/v1/blobs/{id}"): ("Send a blob, named by its SHA-256.", _BINARY, [], 200, _JSON),
+    ("DELETE", "/v1/blobs/{id}"): ("Forget a blob.", None, [], 204, ""),
     ("GET", "/v1/instances"): ("The instances.", None, [], 200, _JSON),
     ("GET", "/v1/devices"): ("The devices and who holds them.", None, [], 200, _JSON),
     ("GET", "/v1/leases"): ("Who holds which device, and who waits.", None, [], 200, _JSON),
@@ -100,7 +106,7 @@ def document() -> dict[str, Any]:
             "responses": {str(status): good, "4XX": {"$ref": "#/components/responses/Error"}},
         }
         if body is not None:
-            operation["requestBody"] = {"content": {_JSON: {"schema": body}}}
+            operation["requestBody"] = {"content": {_BYTES if body is _BINARY else _JSON: {"schema": body}}}
         if path == "/v1/functions/{name}:spawn":
             operation["parameters"].append({"name": "Idempotency-Key", "in": "header", "schema": _TEXT})
         paths.setdefault(path, {})[method.lower()] = operation

@@ -5,10 +5,11 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kasoku.blobs.store import BlobStore
 from kasoku.controller.controller import Controller, Served
 from kasoku.gateway.calls import Calls
 from kasoku.gateway.catalog import Catalog
@@ -18,7 +19,7 @@ from kasoku.leases.table import LeaseTable
 from kasoku.node.agent import NodeAgent
 from kasoku.node.errors import FunctionFailed, PlatformError
 from kasoku.node.layers import LayerSource
-from kasoku.node.outcome import Invocation
+from kasoku.node.outcome import Invocation, Keeper, Lent
 from kasoku.registry.database import Database
 from kasoku.registry.model import FunctionVersion, Record, Resolved
 from kasoku.registry.secrets import KeyStore, SecretStore
@@ -42,6 +43,9 @@ class Settings:
     device_hour_price: float = 1.0
     keep_results_s: float = 24 * 3600.0
     max_async_running: int = 128
+    blob_bytes: int = 4096 << 20
+    """Of blobs, for each tenant."""
+    keep_blobs_s: float = 24 * 3600.0
     otlp_endpoint: str | None = None
     """Base URL of a collector that traces are posted to."""
 
@@ -73,6 +77,7 @@ class Platform:
         # A connection of its own: it is written in a worker thread, so that no invocation waits for the disk.
         self.usage = Usage(Database(node.site.home.state_db, MIGRATIONS))
         self.quotas = Quotas(TenantStore(registry), lambda: self.keys.edition, self.usage.device_seconds)
+        self.blobs = BlobStore(node.site.home.blobs, settings.blob_bytes, settings.keep_blobs_s)
         controller.memory_limit = self.quotas.memory_mib
         self._flushing = asyncio.create_task(self._flush_usage())
         self._deployer = Deployer(layers, node.site.home)
@@ -104,6 +109,9 @@ class Platform:
         client_context: dict[str, Any] | None = None,
         *,
         frames: bool = False,
+        accepts_frames: bool = False,
+        blobs: Sequence[Lent] = (),
+        keep: Callable[[], Keeper] | None = None,
         on_chunk: Callable[[bytes], Awaitable[None]] | None = None,
         raw_chunks: bool = False,
         traceparent: str | None = None,
@@ -120,6 +128,9 @@ class Platform:
             resolved.executed_version,
             resolved.arn,
             frames,
+            accepts_frames,
+            blobs,
+            keep,
             on_chunk,
             raw_chunks,
         )
@@ -197,6 +208,7 @@ class Platform:
     async def _flush_usage(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
+            self.blobs.collect()
             try:
                 await asyncio.to_thread(self.usage.flush)
             except sqlite3.Error as error:

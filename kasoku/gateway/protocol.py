@@ -10,6 +10,7 @@ message with the very same bytes, and whose body is complete, means the same and
 
 import asyncio
 import logging
+import uuid
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -201,8 +202,9 @@ def make_protocol(way: ShortWay) -> type[HttpToolsProtocol]:
             try:
                 status, headers, body = await way.answer(scope, payload)
             except Exception as error:  # whatever it is, whoever asked must hear of it
-                _log.exception("%s %s", scope["method"], scope["path"])
-                status, headers, body = error_response(fault(error), "")
+                id = str(uuid.uuid4())
+                _log.exception("%s %s", scope["method"], scope["path"], extra={"requestId": id})
+                status, headers, body = error_response(fault(error), id)
             if self.flow.write_paused and not cycle.disconnected:
                 await self.flow.drain()
             if cycle.disconnected:

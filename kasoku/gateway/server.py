@@ -56,6 +56,8 @@ class ServerOptions:
     device_hour_price: float = 1.0
     keep_results_hours: float = 24.0
     max_async_running: int = 128
+    blob_mib: int = 4096
+    keep_blobs_hours: float = 24.0
     otlp_endpoint: str | None = None
     json_logs: bool = False
     """Functions' logs as a JSON object for each line."""
@@ -68,7 +70,12 @@ class ServerOptions:
     def settings(self) -> Settings:
         """What the platform itself wants to know."""
         return Settings(
-            self.device_hour_price, self.keep_results_hours * 3600, self.max_async_running, self.otlp_endpoint
+            device_hour_price=self.device_hour_price,
+            keep_results_s=self.keep_results_hours * 3600,
+            max_async_running=self.max_async_running,
+            blob_bytes=self.blob_mib << 20,
+            keep_blobs_s=self.keep_blobs_hours * 3600,
+            otlp_endpoint=self.otlp_endpoint,
         )
 
 
@@ -151,7 +158,7 @@ async def _run(
         http=make_protocol(way),
         lifespan="off",
         access_log=False,
-        log_level="warning",
+        log_config=None,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=2,

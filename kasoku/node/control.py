@@ -59,6 +59,12 @@ class Trimmed(msgspec.Struct, tag="trimmed"):
     """Why it has not, if so."""
 
 
+class Blob(msgspec.Struct, tag="blob"):
+    """The guest has a blob at this offset of `/dev/kasoku/blobs`."""
+
+    offset: int
+
+
 class Unsaved(msgspec.Struct, tag="unsaved"):
     """The guest could not be saved, and goes on."""
 
@@ -81,7 +87,7 @@ class Fault(msgspec.Struct, tag="fault"):
     report: str = ""
 
 
-Event = Started | Console | Stats | Snapshot | Unsaved | Reset | Trimmed | Exited | Fault
+Event = Started | Console | Stats | Snapshot | Unsaved | Reset | Trimmed | Blob | Exited | Fault
 _decoder = msgspec.msgpack.Decoder(Event)
 
 

@@ -10,7 +10,8 @@ from typing import Generic, TypeVar, cast
 
 M = TypeVar("M")
 MAX_QUEUED = 64
-"""Messages that wait for their reader before the peer is no longer listened to."""
+MAX_QUEUED_BYTES = 16 << 20
+"""Messages, and their bytes, that wait for their reader before the peer is no longer listened to."""
 
 
 class ConnectionEnded(Exception):
@@ -22,7 +23,8 @@ class FramedProtocol(asyncio.Protocol, Generic[M]):
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._messages: deque[M] = deque()
+        self._messages: deque[tuple[M, int]] = deque()
+        self._queued = 0
         self._waiter: asyncio.Future[None] | None = None
         self._ended: str | None = None
         self._paused = False
@@ -39,13 +41,15 @@ class FramedProtocol(asyncio.Protocol, Generic[M]):
         self._buffer += data
         try:
             while found := self.cut(self._buffer):
-                self._messages.append(found[0])
+                self._messages.append(found)
+                self._queued += found[1]
                 del self._buffer[: found[1]]
         except ValueError as error:
             self._end(f"it sent a message that cannot be read: {error}")
             if self._transport:
                 self._transport.abort()
-        if len(self._messages) > MAX_QUEUED and self._transport and not self._paused:
+        many = len(self._messages) > MAX_QUEUED or self._queued > MAX_QUEUED_BYTES
+        if many and self._transport and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         self._wake()
@@ -64,10 +68,13 @@ class FramedProtocol(asyncio.Protocol, Generic[M]):
                 await self._waiter
             finally:
                 self._waiter = None
-        if self._paused and len(self._messages) <= MAX_QUEUED // 2 and self._transport:
+        message, length = self._messages.popleft()
+        self._queued -= length
+        few = len(self._messages) <= MAX_QUEUED // 2 and self._queued <= MAX_QUEUED_BYTES // 2
+        if self._paused and few and self._transport:
             self._paused = False
             self._transport.resume_reading()
-        return self._messages.popleft()
+        return message
 
     def interrupt(self, error: Exception) -> None:
         """Raise an error where somebody waits for a message."""

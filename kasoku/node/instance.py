@@ -7,7 +7,6 @@ that `start` opened; when it returns, nothing of the instance exists and its dev
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from kasoku.leases.model import Lease
@@ -15,18 +14,20 @@ from kasoku.node.broker import Broker, SessionPlan, SessionRefusedError
 from kasoku.node.control import Reset
 from kasoku.node.deadline import Deadline
 from kasoku.node.errors import Failure, FunctionFailed, PlatformError
+from kasoku.node.exchange import take_parts
 from kasoku.node.failures import explain, read_failure
 from kasoku.node.framed import ConnectionEnded
 from kasoku.node.launch import INVOKE, SDK, channel, description, environment, launch
+from kasoku.node.lending import Lending
 from kasoku.node.logs import FunctionLog, InvocationLog, StructuredLog
 from kasoku.node.outcome import Invocation, Outcome, check_json
 from kasoku.node.process import PipeReader, close_all, processor_time_s
 from kasoku.node.runner import (
     MAX_PAYLOAD,
     PROTOCOL,
+    BlobPart,
     Chunk,
     Error,
-    Header,
     Hello,
     InitError,
     Ready,
@@ -92,6 +93,7 @@ class Instance:
         """The session's part of the snapshot, for an instance that is put back to it."""
         self._ready: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._lending = Lending()
         self._deadline = Deadline(self._on_deadline)
 
     @property
@@ -326,6 +328,8 @@ class Instance:
             header["arn"] = invocation.arn
         if invocation.frames:
             header["format"] = "frames"
+        if invocation.accepts_frames:
+            header["accept"] = "frames"
         if invocation.on_chunk:
             header["chunks"] = "raw" if invocation.raw_chunks else "json"
         if invocation.client_context is not None:
@@ -336,16 +340,18 @@ class Instance:
         timings: dict[str, float] = {}
         spans: list[tuple[str, float, float]] = []
         phases: dict[str, float] = {}
-        body, failure, frames = b"", None, False
+        body, failure, frames, kept = b"", None, False, list[str]()
         try:
-            if invocation.on_chunk:
-                async with asyncio.timeout(options.timeout):
-                    answer, body = await self._exchange_parts(header, invocation, invocation.on_chunk)
-            else:
-                self._deadline.set(options.timeout)
-                self._runner.send(header, invocation.payload)
-                answer, body = await self._runner.receive()
-                self._deadline.clear()
+            if invocation.blobs:
+                assert self._vm
+                header["blobs"] = await self._lending.lend(self._vm, invocation.blobs)
+            self._deadline.set(options.timeout)
+            self._runner.send(header, invocation.payload)
+            answer, body = await self._runner.receive()
+            self._deadline.clear()
+            if isinstance(answer, Chunk | BlobPart):
+                async with asyncio.timeout(options.timeout - (time.perf_counter() - start)):
+                    answer, body, kept = await take_parts(self._runner, invocation, answer, body)
             if not isinstance(answer, Result | Error) or answer.request_id != request_id:
                 raise ConnectionEnded("the runner answered something else")
             timings, phases = _numbers(answer.timings), _phases(answer.phases)
@@ -354,7 +360,7 @@ class Instance:
                 failure = read_failure(body, request_id)
                 if answer.final:
                     await self.stop("the function exited")
-            elif answer.format == "frames" and invocation.frames:
+            elif answer.format == "frames" and invocation.accepts_frames:
                 frames = True
             else:
                 failure = _check_result(body, request_id)
@@ -371,6 +377,8 @@ class Instance:
         except BaseException:
             await self.stop("an invocation was abandoned")
             raise
+        if self._lending.is_full:
+            self._lose("it has been lent as many blobs as it has room for")
         if self._broker and self._stopping is None and self._broker.lost:
             self._lose("its device was lost")
         duration_ms = (time.perf_counter() - start) * 1000
@@ -383,7 +391,9 @@ class Instance:
             report += f"\tError: {failure.error_type}"
         log = self._log.end(request_id, report)
         all_timings = {**timings, "duration_ms": duration_ms}
-        return Outcome(b"" if failure else body, failure, log, all_timings, phases, frames and not failure, spans)
+        if failure:
+            return Outcome(b"", failure, log, all_timings, phases, spans=spans)
+        return Outcome(body, None, log, all_timings, phases, frames, kept, spans)
 
     async def reset(self) -> bool:
         """Put it back to its snapshot: nothing of an invocation is there for the next. False, and it must not be used
@@ -409,6 +419,7 @@ class Instance:
             before.close()
         for output in self._outputs:
             output.drain()
+        self._lending.forget()
         self.resets += 1
         device = {name: value for name, value in self.timings.items() if name == "broker_ms"}
         took = (time.perf_counter() - start) * 1000
@@ -438,17 +449,6 @@ class Instance:
         each MiB that it has freed."""
         if self._vm and self._stopping is None:
             await self._vm.trim()
-
-    async def _exchange_parts(
-        self, header: dict[str, Any], invocation: Invocation, on_chunk: Callable[[bytes], Awaitable[None]]
-    ) -> tuple[Header, bytes]:
-        assert self._runner
-        self._runner.send(header, invocation.payload)
-        answer, body = await self._runner.receive()
-        while isinstance(answer, Chunk) and answer.request_id == invocation.request_id:
-            await on_chunk(body)
-            answer, body = await self._runner.receive()
-        return answer, body
 
     def _on_deadline(self) -> None:
         if self._runner:

@@ -2,13 +2,39 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 
 from kasoku.node.errors import Failure
 
 _raw = msgspec.json.Decoder(msgspec.Raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A blob that an invocation may read: its name, which says what is in it, and its file."""
+
+    id: str
+    path: Path
+    size: int
+
+
+class Keeper(Protocol):
+    """Takes one blob of a result in pieces. `finish` gives its name; `abort` forgets what was not finished."""
+
+    async def write(self, data: bytes) -> None:
+        """More bytes. Raises PlatformError when there is no room."""
+        ...
+
+    async def finish(self) -> str:
+        """The blob's name. Raises PlatformError."""
+        ...
+
+    def abort(self) -> None:
+        """Leave nothing of it."""
+        ...
 
 
 @dataclass(slots=True)
@@ -23,7 +49,13 @@ class Invocation:
     arn: str = ""
     """The name by which the function was called; empty: its own."""
     frames: bool = False
-    """`payload` is frames (`kasoku.sdk.wire`), and so may the result be. The function reads them; here nobody does."""
+    """`payload` is frames (`kasoku.sdk.wire`). The function reads them; here nobody does."""
+    accepts_frames: bool = False
+    """The result may be frames."""
+    blobs: Sequence[Lent] = ()
+    """What the event is too large for: the guest has it mapped."""
+    keep: Callable[[], Keeper] | None = None
+    """Takes what a result of frames is too large for."""
     on_chunk: Callable[[bytes], Awaitable[None]] | None = None
     """Takes the parts of a result that comes in parts; the result is `null` then."""
     raw_chunks: bool = False
@@ -44,6 +76,8 @@ class Outcome:
     """What the function itself reported."""
     frames: bool = False
     """`payload` is frames."""
+    blobs: Sequence[str] = ()
+    """Names of the blobs that were kept of it."""
     spans: Sequence[tuple[str, float, float]] = ()
     """What the guest reported of a traced invocation."""
 

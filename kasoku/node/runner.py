@@ -50,6 +50,13 @@ class Chunk(msgspec.Struct, tag="chunk"):
     request_id: str
 
 
+class BlobPart(msgspec.Struct, tag="blob"):
+    """A piece of a blob of the result; the body is its bytes. Blobs come one after the other, before the result."""
+
+    request_id: str
+    last: bool = False
+
+
 class Result(msgspec.Struct, tag="result"):
     """The handler's result; the body is JSON, or frames (`kasoku.sdk.wire`) for who sent some."""
 
@@ -71,7 +78,7 @@ class Error(msgspec.Struct, tag="error"):
     final: bool = False
 
 
-Header = Hello | Ready | InitError | Chunk | Result | Error
+Header = Hello | Ready | InitError | Chunk | BlobPart | Result | Error
 _decoder = msgspec.json.Decoder(Header)
 _encoder = msgspec.json.Encoder()
 

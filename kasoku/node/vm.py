@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kasoku.node.control import (
+    Blob,
     Console,
     ControlProtocol,
     Exited,
@@ -114,6 +115,7 @@ class Vm:
         self._saved: asyncio.Future[str | None] | None = None
         self._was_reset: asyncio.Future[Reset] | None = None
         self._trimmed: asyncio.Future[Trimmed] | None = None
+        self._was_lent: asyncio.Future[Blob] | None = None
         self._console = console
         self._stderr = Tail(console)
         self._reader: PipeReader | None = None
@@ -177,6 +179,20 @@ class Vm:
         await asyncio.wait([self._trimmed, self.ended], return_when=asyncio.FIRST_COMPLETED)
         return self._trimmed.result() if self._trimmed.done() else None
 
+    async def lend(self, descriptor: int, size: int) -> int:
+        """Map a file of that size into the guest that runs, for reading; at which offset of its `/dev/kasoku/blobs`.
+
+        One at a time. Raises ConnectionEnded.
+        """
+        self._was_lent = asyncio.get_running_loop().create_future()
+        with contextlib.suppress(OSError):
+            send_with(self._connection, {"type": "blob", "size": size}, [descriptor])
+        await asyncio.wait([self._was_lent, self.ended], return_when=asyncio.FIRST_COMPLETED)
+        if self._was_lent.done():
+            return self._was_lent.result().offset
+        end: VmEnd = self.ended.result()
+        raise ConnectionEnded(f"the virtual machine ended: {end.message or end.kind}")
+
     async def stop(self) -> VmEnd:
         """End the VM now; the process is gone when this returns."""
         if not self._child.exited.done():
@@ -214,6 +230,9 @@ class Vm:
                     case Reset():
                         if self._was_reset and not self._was_reset.done():
                             self._was_reset.set_result(event)
+                    case Blob():
+                        if self._was_lent and not self._was_lent.done():
+                            self._was_lent.set_result(event)
                     case Exited():
                         end = VmEnd("exited", event.status, "")
                     case Fault():

@@ -198,7 +198,7 @@ class Dispatcher:
                         self._tell(call.id)
                 return
             except StoreFailed as failed:
-                _log.error("the end of call %s: %s", call.id, failed)
+                _log.error("the end of call %s: %s", call.id, failed, extra={"requestId": call.id})
                 await asyncio.sleep(STORE_RETRY_SECONDS)
 
     def _follow(self, call: Call, attempt: Attempt, state: CallState, condition: str, now: float) -> list[Call]:

@@ -1,13 +1,15 @@
 """A plain HTTP client of the gateway, on the standard library alone."""
 
 import base64
+import hashlib
 import http.client
 import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -19,9 +21,13 @@ URL_VARIABLE = "KASOKU_URL"
 KEY_VARIABLE = "KASOKU_KEY"
 """A key of the gateway, `ID.SECRET` as `kasoku keys create` prints it."""
 DETAIL_HEADER = "x-kasoku-detail"
+BLOBS_HEADER = "x-kasoku-blobs"
+"""The blobs that come along, in order: ids with commas between them."""
 REUSE_SECONDS = 2.0
 """So long a connection may lie idle and still be used; the gateway closes one after five."""
 _JSON = "application/json"
+_BYTES = "application/octet-stream"
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Answer(NamedTuple):
@@ -56,11 +62,16 @@ class Gateway:
             raise KasokuError(f"no server runs on {where.path}; start one with `kasoku up`") from None
 
     def request(
-        self, method: str, path: str, body: bytes | None = None, content_type: str = _JSON
+        self,
+        method: str,
+        path: str,
+        body: bytes | memoryview | None = None,
+        content_type: str = _JSON,
+        headers: Mapping[str, str] = _NONE,
     ) -> tuple[int, dict[str, str], bytes]:
         """One request; status, headers (names in lower case) and body. Raises KasokuError when nobody answers."""
         try:
-            response = self._send(method, path, body, content_type)
+            response = self._send(method, path, body, content_type, headers)
             return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
         except (OSError, http.client.HTTPException) as error:
             self._drop()
@@ -72,14 +83,34 @@ class Gateway:
         return json.loads(self._checked(method, path, body)[1] or b"null")
 
     def invoke(self, name: str, event: Any) -> Answer:
-        """Invoke a function and wait. Arrays of NumPy travel as they lie. Raises FunctionError or ServiceError."""
-        payload, frames = wire.encode(event)
-        if not frames:
-            return self.invoke_raw(name, payload)
-        headers, data = self._checked("POST", _path(name, "invoke"), payload, wire.CONTENT_TYPE)
+        """Invoke a function and wait. Arrays of NumPy travel as they lie, those beyond a payload in blobs.
+
+        Raises FunctionError or ServiceError.
+        """
+        apart: list[memoryview] = []
+        payload, frames = wire.encode(event, apart)
+        wanted = {"Accept": wire.CONTENT_TYPE}
+        if apart:
+            wanted[BLOBS_HEADER] = ",".join(self.send_blob(data) for data in apart)
+        content_type = wire.CONTENT_TYPE if frames else _JSON
+        headers, data = self._checked("POST", _path(name, "invoke"), payload, content_type, wanted)
         if headers.get("content-type") != wire.CONTENT_TYPE:
             return _answer(json.loads(data))
-        return Answer(wire.decode(data), json.loads(base64.b64decode(headers[DETAIL_HEADER])))
+        named = headers.get(BLOBS_HEADER)
+        blobs = [memoryview(self.get_blob(id)) for id in named.split(",")] if named else []
+        return Answer(wire.decode(data, blobs), json.loads(base64.b64decode(headers[DETAIL_HEADER])))
+
+    def send_blob(self, data: bytes | memoryview) -> str:
+        """See to it that the gateway has a blob; its id. Raises ServiceError."""
+        id = hashlib.sha256(data).hexdigest()
+        path = f"/v1/blobs/{id}"
+        if self.request("HEAD", path)[0] != http.HTTPStatus.OK:
+            self._checked("PUT", path, data, _BYTES)
+        return id
+
+    def get_blob(self, id: str) -> bytes:
+        """A blob's bytes. Raises ServiceError."""
+        return self._checked("GET", f"/v1/blobs/{quote(id, safe='')}", None)[1]
 
     def invoke_raw(self, name: str, payload: bytes) -> Answer:
         """As `invoke`, with the event as JSON text."""
@@ -117,15 +148,22 @@ class Gateway:
             connection.close()
 
     def _checked(
-        self, method: str, path: str, body: bytes | None, content_type: str = _JSON
+        self,
+        method: str,
+        path: str,
+        body: bytes | memoryview | None,
+        content_type: str = _JSON,
+        wanted: Mapping[str, str] = _NONE,
     ) -> tuple[dict[str, str], bytes]:
-        status, headers, data = self.request(method, path, body, content_type)
+        status, headers, data = self.request(method, path, body, content_type, wanted)
         if status >= http.HTTPStatus.BAD_REQUEST:
             raise _service_error(status, headers, data)
         return headers, data
 
-    def _send(self, method: str, path: str, body: bytes | None, content_type: str) -> http.client.HTTPResponse:
-        headers = self._headers(content_type if body is not None else None)
+    def _send(
+        self, method: str, path: str, body: bytes | memoryview | None, content_type: str, more: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        headers = {**self._headers(content_type if body is not None else None), **more}
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         # One that the gateway may have closed meanwhile is not tried: after a failure nobody knew what was done.
         if connection is None or time.monotonic() - self._local.used_at > REUSE_SECONDS:

@@ -5,6 +5,8 @@ import time
 from collections import deque
 from typing import Any
 
+from kasoku.telemetry.log import EVENTS
+
 KEPT = 2000
 
 
@@ -20,6 +22,7 @@ class Events:
         """Something was decided or happened; `text` explains it in one line."""
         self._number += 1
         self._ring.append({"number": self._number, "at": time.time(), "kind": kind, "text": text, **detail})
+        EVENTS.info("%s", text, extra={"event": kind, **detail})
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)

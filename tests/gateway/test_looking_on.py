@@ -198,3 +198,42 @@ def test_the_doctor_names_what_is_wrong_and_how_to_mend_it(tmp_path: Path) -> No
     assert lines["port"].startswith("BAD") and "choose another with --port" in lines["port"]
     assert lines["kernel"].startswith("ok") and lines["configuration"].startswith("ok")
     assert {"/dev/kvm", "huge pages", "binaries", "accelerators", "state directory", "open files"} <= lines.keys()
+
+
+LOGGED = """
+import asyncio, logging, sys
+from kasoku.telemetry.events import Events
+from kasoku.telemetry.log import set_up
+
+async def main():
+    set_up(json=sys.argv[1] == "json")
+    Events().add("scale", "1 more: 1 waiting", function="fn")
+    log = logging.getLogger("kasoku.part")
+    log.info("not for anybody")
+    log.error("%s is wrong", "it\\nall", extra={"requestId": "r-1"})
+    try:
+        raise ValueError("deep")
+    except ValueError:
+        log.exception("met")
+
+asyncio.run(main())
+"""
+
+
+def test_the_server_s_own_log_is_text_or_json() -> None:
+    def lines(form: str) -> list[str]:
+        done = subprocess.run([sys.executable, "-c", LOGGED, form], check=True, capture_output=True, text=True)
+        return done.stderr.splitlines()
+
+    decided, wrong, met = (json.loads(line) for line in lines("json"))
+    assert decided.pop("time").endswith("Z")
+    assert decided == {
+        "level": "INFO",
+        "logger": "kasoku.events",
+        "message": "1 more: 1 waiting",
+        "function": "fn",
+        "event": "scale",
+    }
+    assert (wrong["message"], wrong["level"], wrong["requestId"]) == ("it\nall is wrong", "ERROR", "r-1")
+    assert met["message"] == "met" and met["traceback"].endswith("ValueError: deep")
+    assert [line.endswith("ERROR kasoku.part: met") for line in lines("text")].count(True) == 1

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 
 from kasoku.sdk import wire
+from kasoku.sdk.blob import Blob
 
 
 @given(
@@ -26,6 +27,44 @@ def test_arrays_come_back_as_they_were(array: Any) -> None:
     for one, other in ((back["a"][0], array), (back["a"][1]["b"], array.T)):
         assert one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
     assert back["n"] == 1
+
+
+def test_what_a_payload_is_too_small_for_goes_apart() -> None:
+    large, small = np.arange(wire.INLINE_BYTES // 8, dtype="<i8"), np.arange(10)
+    apart: list[memoryview] = []
+    data, frames = wire.encode({"a": [large, small, large.reshape(2, -1)], "b": Blob(b"bytes")}, apart)
+    assert frames and len(data) < wire.INLINE_BYTES + 4096 and [len(part) for part in apart] == [80, large.nbytes, 5]
+    back = wire.decode(data, apart)
+    assert np.array_equal(back["a"][0], large) and np.array_equal(back["a"][1], small)
+    assert np.array_equal(back["a"][2], large.reshape(2, -1)) and np.shares_memory(back["a"][2], large)
+    assert bytes(back["b"]) == b"bytes" and back["b"].data.readonly
+    with pytest.raises(TypeError):
+        wire.encode(Blob(b"bytes"))
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {"__blob__": 1},
+        {"__blob__": -1},
+        {"__blob__": "0"},
+        {"__blob__": None},
+        {"__array__": [0, "<f8", [1], 1]},
+        {"__array__": [0, "<f8", [3], 0]},
+        {"__array__": [8, "<f8", [2], 0]},
+        {"__array__": [0, "<f8", [1], 0, 0]},
+    ],
+)
+def test_blobs_that_are_none(mark: Any) -> None:
+    text = json.dumps(mark).encode()
+    with pytest.raises(wire.WireError):
+        wire.decode(b"KSK1" + struct.pack("<I", len(text)) + text, [memoryview(bytes(16))])
+
+
+@pytest.mark.parametrize("data", [b"", np.zeros((4, 4))[:, 1], "text"])
+def test_what_is_no_blob(data: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        Blob(data)
 
 
 def test_nothing_is_copied_and_scalars_are_numbers() -> None:

@@ -26,6 +26,8 @@ pub enum Error {
     Snapshot(#[from] SnapshotError),
     #[error("layer {index} cannot be used: {reason}")]
     Layer { index: usize, reason: String },
+    #[error("a blob cannot be used: {0}")]
+    Blob(String),
     #[error("a standard stream or channel cannot be used: {0}")]
     Channels(io::Error),
     #[error(transparent)]

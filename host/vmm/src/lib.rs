@@ -2,6 +2,7 @@
 //!
 //! `machine` is the boot sequence. Above the `tender` trait nothing knows KVM; below it nothing knows hypercalls.
 //! What the guest says is hostile: it is copied once, checked, and answered with a value or an errno.
+pub mod blobs;
 pub mod boot;
 pub mod channels;
 pub mod clock;

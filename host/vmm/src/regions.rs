@@ -3,7 +3,7 @@ use crate::memory::{Mapping, MappingError};
 use kasoku_abi::accel::session;
 use kasoku_abi::boot::{MAX_REGIONS, Region};
 use kasoku_abi::cpu::PENDING_REGION;
-use kasoku_abi::layout::{GPA_END, LARGE_PAGE, REGIONS};
+use kasoku_abi::layout::{BLOBS, LARGE_PAGE, REGIONS};
 use kasoku_abi::{Gpa, boot};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, SealFlags, Timespec, fcntl_get_seals, fcntl_getfl, fcntl_setfl, fstat};
@@ -78,7 +78,7 @@ impl Regions {
                 return Err(unusable(index, "its memory is not sealed against shrinking"));
             }
             let len = u64::try_from(fstat(&fds.memory).map_err(descriptor)?.st_size).unwrap_or(0);
-            if len == 0 || len > GPA_END - gpa {
+            if len == 0 || len > BLOBS - gpa {
                 return Err(unusable(index, "its memory is empty or larger than a guest can address"));
             }
             let mapping = Mapping::shared_file(fds.memory.as_fd(), len)

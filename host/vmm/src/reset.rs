@@ -3,6 +3,7 @@
 //! What has changed is what the *host* sees: RAM is a private mapping of the snapshot's file, so every page that was
 //! written since is memory of this process's own. The guest's dirty bits are not asked; it could clear them. Processors
 //! are stopped wherever they are, and what they were in the middle of is forgotten with everything else.
+use crate::blobs::Blobs;
 use crate::error::Error;
 use crate::guest::Guest;
 use crate::machine::{self, Machine};
@@ -186,6 +187,7 @@ impl Machine {
     pub fn reset(
         &self,
         tender: &mut dyn Tender,
+        blobs: &mut Blobs,
         channel: usize,
         socket: &OwnedFd,
         alive: Option<&OwnedFd>,
@@ -202,6 +204,7 @@ impl Machine {
             guest.regions.renew_sessions(alive).map_err(Error::Channels)?;
         }
         let done = origin.put_memory_back(guest)?;
+        blobs.take_back(tender)?;
         // The tender may have derived things from page tables of the guest that are no more.
         tender.forget()?;
         guest.clock.go_back(origin.monotonic_ns);

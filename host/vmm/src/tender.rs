@@ -86,8 +86,10 @@ pub trait Cpu: Send {
 pub trait Tender {
     /// Does ahead what does not depend on the guest: it is not known yet which one it will be.
     fn prepare(&mut self) -> Result<(), TenderError>;
-    /// All slots come before a processor runs.
+    /// A slot that the guest finds at its start comes before a processor runs; one of a blob may come at any time.
     fn map(&mut self, slot: MemorySlot) -> Result<(), TenderError>;
+    /// Takes away the slots from `gpa` on, which must be those that came last; no processor runs.
+    fn unmap_from(&mut self, gpa: u64) -> Result<(), TenderError>;
     /// Forgets what was derived from the contents of memory, which was changed behind the guest's back; no processor runs.
     fn forget(&mut self) -> Result<(), TenderError>;
     /// A write to `port` signals `event` and does not stop the processor.

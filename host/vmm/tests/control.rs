@@ -63,6 +63,25 @@ fn stops_when_told() {
 }
 
 #[test]
+fn a_guest_that_runs_is_lent_blobs() {
+    let file = std::fs::File::from(rustix::fs::memfd_create("blob", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+    file.set_len(3 << 20).unwrap();
+    let mut agent = served();
+    for offset in [0, 4 << 20] {
+        agent.send_with(&encode(&json!({"type": "blob", "size": 3 << 20})), &[file.as_fd()]).unwrap();
+        assert_eq!(agent.receive(), json!({"type": "blob", "offset": offset}));
+    }
+    agent.send_with(&encode(&json!({"type": "snapshot"})), &[file.as_fd()]).unwrap();
+    assert!(agent.receive()["reason"].as_str().unwrap().contains("blobs"));
+    for (size, descriptors) in [(3 << 20, &[][..]), (4 << 20, &[file.as_fd()])] {
+        let mut agent = served();
+        agent.send_with(&encode(&json!({"type": "blob", "size": size})), descriptors).unwrap();
+        assert_eq!(agent.receive()["type"], "fault");
+        assert_eq!(agent.finish(), Some(0));
+    }
+}
+
+#[test]
 fn ends_when_the_socket_closes() {
     let mut agent = served();
     agent.socket.shutdown(std::net::Shutdown::Both).unwrap();

@@ -1,6 +1,7 @@
 //! What programs talk to each other and to the host with: pipes, event files, sockets, channels. Nothing here is backed by
 //! a file tree. All state lies in guest memory; the only host objects are channels and regions, named by small numbers.
 pub mod accel;
+pub mod blobs;
 pub mod channel;
 pub mod epoll;
 pub mod eventfd;
@@ -40,6 +41,7 @@ pub fn initialise(info: &BootInfo) {
     name("tty", DEVICE_TTY, Arc::new(|_, _| terminal()));
     name("ptmx", pty::DEVICE_PTMX, Arc::new(|_, _| pty::open_master()));
     name("kasoku/invoke", DEVICE_INVOKE, Arc::new(|_, _| channel::invocation()));
+    name("kasoku/blobs", blobs::DEVICE, Arc::new(|_, _| blobs::open()));
     name("kasoku/generation", generation::DEVICE, Arc::new(|_, _| generation::open()));
     name("kasoku/touched", touched::DEVICE, Arc::new(|_, _| touched::open()));
     for number in 0..MAX_REGIONS {

@@ -59,4 +59,9 @@ pub trait MapSource: Send + Sync {
     fn takes_writes(&self) -> bool {
         true
     }
+
+    /// Whether the library OS sees the pages as well: a private copy of one can be made. Such files can only be mapped shared.
+    fn is_shown(&self) -> bool {
+        true
+    }
 }

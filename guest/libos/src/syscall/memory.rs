@@ -57,6 +57,9 @@ pub fn mmap(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
             }
             offset.checked_add(len).ok_or(Errno::EOVERFLOW)?;
             let source = open.file().map_source(open.writable())?;
+            if shared && access.write && !source.takes_writes() || !shared && !source.is_shown() {
+                return Err(Errno::ENODEV);
+            }
             Backing::File { source, offset, path: Some(Arc::from(open.file().path())) }
         }
     };

@@ -38,7 +38,7 @@ class Channel:
             return None
         return _decode(str(frame[:header_length], "utf-8"))[0], frame[header_length:]
 
-    def send(self, header: dict[str, Any], body: bytes = b"") -> None:
+    def send(self, header: dict[str, Any], body: bytes | memoryview = b"") -> None:
         text = _encode(header).encode()
         frame = memoryview(LENGTHS.pack(len(text), len(body)) + text + body)
         while frame:

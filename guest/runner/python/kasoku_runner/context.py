@@ -1,6 +1,7 @@
 """The `context` argument of a handler, as Lambda's Python runtime has it."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -23,7 +24,9 @@ class ClientContext:
 class Context:
     """What a handler may ask about its function and this invocation."""
 
-    def __init__(self, function: dict[str, Any], invocation: dict[str, Any]) -> None:
+    def __init__(self, function: dict[str, Any], invocation: dict[str, Any], blobs: Sequence[memoryview] = ()) -> None:
+        self.blobs = blobs
+        """What the caller's `x-kasoku-blobs` names, mapped and read-only."""
         self.aws_request_id: str = invocation["request_id"]
         self.function_name: str = function["name"]
         self.function_version: str = invocation.get("version", function["version"])

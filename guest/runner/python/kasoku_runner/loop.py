@@ -109,14 +109,15 @@ def _serve(
                 return _refuse(channel, failure, 1)
             channel.send({"type": "ready", "timings": {}})
             continue
-        context = Context(function, invocation)
+        parts = Parts(channel, invocation)
+        context = Context(function, invocation, parts.lent)
         if context.function_version and context.function_version != version:
             # Equal content may have several numbers; one instance serves them all.
             version = os.environ["AWS_LAMBDA_FUNCTION_VERSION"] = context.function_version
         if context.trace_parent:
             os.environ["TRACEPARENT"] = context.trace_parent
         start = time.perf_counter()
-        answer, failure, exit_status = _answer(call, payload, context, limit, Parts(channel, invocation))
+        answer, failure, exit_status = _answer(call, payload, context, limit, parts)
         header: dict[str, Any] = {"type": "error" if failure else "result", "request_id": context.aws_request_id}
         if answer[:4] == FRAMES:
             header["format"] = "frames"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from kasoku_runner import blobs
 from kasoku_runner.channel import Channel
 
 FRAMES = b"KSK1"
@@ -16,7 +17,10 @@ class Parts:
         self._channel = channel
         self._request_id = invocation["request_id"]
         self._frames = invocation.get("format") == "frames"
+        self._answers_frames = invocation.get("accept") == "frames"
         self._chunks = invocation.get("chunks")
+        self.lent = blobs.views(invocation["blobs"]) if "blobs" in invocation else []
+        """What the invocation was lent."""
 
     def decode(self, payload: bytes) -> Any:
         """The event."""
@@ -24,15 +28,22 @@ class Parts:
             return json.loads(payload)
         from kasoku.sdk import wire
 
-        return wire.decode(payload)
+        return wire.decode(payload, self.lent)
 
     def encode(self, result: Any) -> bytes:
-        """The answer; frames only for a caller that sends them."""
-        if not self._frames:
+        """The answer; frames only for a caller that takes them. What is too large for it goes ahead in blobs."""
+        try:
             return json.dumps(result, allow_nan=False).encode()
+        except TypeError:  # an array or a blob, or what nobody can send
+            if not self._answers_frames:
+                raise
         from kasoku.sdk import wire
 
-        return wire.encode(result)[0]
+        apart: list[Any] = []
+        answer = wire.encode(result, apart)[0]
+        for blob in apart:
+            blobs.send(self._channel, self._request_id, blob)
+        return answer
 
     def send(self, made: Any) -> Any:
         """What a generator yields: sent on as it comes if the caller wants parts, else all of it as a list."""

@@ -25,6 +25,10 @@ pub enum FromAgent {
         number: i32,
     },
     Stats,
+    /// Show the guest, which runs, the read-only data in the descriptor that came with it: a file of `size` bytes.
+    Blob {
+        size: u64,
+    },
     /// Put a restored guest back to its snapshot; the descriptor that came with it takes the place of socket channel `channel`.
     Reset {
         channel: usize,
@@ -134,6 +138,10 @@ pub enum ToAgent {
     /// The guest has been saved.
     Snapshot {
         pages: u64,
+    },
+    /// The blob lies at `offset` of the guest's `/dev/kasoku/blobs`.
+    Blob {
+        offset: u64,
     },
     /// The guest has been put back.
     Reset {

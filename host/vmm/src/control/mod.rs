@@ -1,14 +1,15 @@
 //! `kasoku-vmm`: the same machine as `kasoku exec`, driven by a node agent over a socket.
 //!
-//! The agent sends `boot` or `restore` with the guest's descriptors, and may then send `signal`, `stats`, `snapshot`, `reset`
-//! and `stop`; the VMM sends `started`, `console`, `stats`, `snapshot` or `unsaved`, `reset` and, last, `exited` or `fault`. It
-//! ends when the guest or the socket does.
+//! The agent sends `boot` or `restore` with the guest's descriptors, and may then send `signal`, `stats`, `snapshot`, `reset`,
+//! `blob` and `stop`; the VMM sends `started`, `console`, `stats`, `snapshot` or `unsaved`, `reset`, `blob` and, last, `exited`
+//! or `fault`. It ends when the guest or the socket does.
 mod frames;
 mod messages;
 
 pub use frames::{FrameError, FrameReader, MAX_FRAME, encode};
 pub use messages::{Boot, FaultKind, FromAgent, RegionIndices, Restore, ToAgent};
 
+use crate::blobs::Blobs;
 use crate::crew::Crew;
 use crate::error::Error;
 use crate::events::{Event, Events};
@@ -53,7 +54,7 @@ enum SessionError {
 
 /// Serves one agent and its one guest.
 pub fn run(socket: OwnedFd, native: &NativeFiles) {
-    let mut session = Session { socket, reader: FrameReader::default(), timings: Timings::new(), tender: None };
+    let mut session = Session { socket, reader: FrameReader::default(), timings: Timings::new(), lent: None };
     let last = match session.serve(native) {
         Ok(outcome) => farewell(outcome),
         Err(SessionError::Closed) => return,
@@ -86,7 +87,8 @@ struct Session {
     socket: OwnedFd,
     reader: FrameReader,
     timings: Timings,
-    tender: Option<KvmTender>,
+    /// What can still change the machine, once it runs.
+    lent: Option<(KvmTender, Blobs)>,
 }
 
 impl Session {
@@ -107,21 +109,18 @@ impl Session {
         let watcher = Box::new(QueueWatcher { events: events.clone() });
         let descriptors = self.reader.take_descriptors();
         self.timings.mark("boot_message");
-        let mut resettable = false;
         let machine = match first {
             FromAgent::Boot(boot) => {
                 let spec = boot.into_specification(descriptors, libos, watcher)?;
                 Machine::new(&mut tender, spec, crew, &mut self.timings)?
             }
             FromAgent::Restore(restore) => {
-                resettable = restore.resettable;
                 let spec = restore.into_restoration(descriptors, libos, watcher, spare)?;
                 Machine::restore(&mut tender, spec, crew, &mut self.timings)?
             }
             _ => return Err(SessionError::Protocol("the first message is neither `boot` nor `restore`".to_owned())),
         };
-        // What can change the virtual machine is given up, unless it is needed to put the guest back.
-        self.tender = resettable.then_some(tender);
+        self.lent = Some((tender, Blobs::default()));
         sys::forbid_dumps().map_err(|e| platform("cannot protect this process", &e))?;
         jail.apply().map_err(Error::from)?;
         self.timings.mark("jail");
@@ -175,16 +174,21 @@ impl Session {
             FromAgent::Reset { channel, sessions } => {
                 let mut descriptors = self.reader.take_descriptors();
                 let alive = if sessions { descriptors.pop() } else { None };
-                let (Some(socket), Some(tender), true) =
-                    (descriptors.pop(), &mut self.tender, sessions == alive.is_some())
+                let (Some(socket), Some((tender, blobs)), true) =
+                    (descriptors.pop(), &mut self.lent, sessions == alive.is_some())
                 else {
-                    return Err(SessionError::Protocol(
-                        "`reset` of a guest that is not for it, or without a socket".to_owned(),
-                    ));
+                    return Err(SessionError::Protocol("`reset` came without a socket".to_owned()));
                 };
                 let began = Instant::now();
-                let Done { copied, dropped } = machine.reset(tender, channel, &socket, alive.as_ref())?;
+                let Done { copied, dropped } = machine.reset(tender, blobs, channel, &socket, alive.as_ref())?;
                 self.send(&ToAgent::Reset { us: began.elapsed().as_micros() as u64, copied, dropped })
+            }
+            FromAgent::Blob { size } => {
+                let (Some(file), Some((tender, blobs))) = (self.reader.take_descriptors().pop(), &mut self.lent) else {
+                    return Err(SessionError::Protocol("`blob` came without a descriptor".to_owned()));
+                };
+                let offset = blobs.lend(tender, file.as_fd(), size)?;
+                self.send(&ToAgent::Blob { offset })
             }
             FromAgent::Trim => {
                 let began = Instant::now();
@@ -198,6 +202,10 @@ impl Session {
                 let Some(file) = self.reader.take_descriptors().pop() else {
                     return Err(SessionError::Protocol("`snapshot` came without a descriptor".to_owned()));
                 };
+                if self.lent.as_ref().is_some_and(|(_, blobs)| !blobs.is_empty()) {
+                    let reason = "it has been lent blobs, which no snapshot holds".to_owned();
+                    return self.send(&ToAgent::Unsaved { reason });
+                }
                 match machine.save(file.as_fd(), stop, accelerator) {
                     Ok(written) => self.send(&ToAgent::Snapshot { pages: written.pages }),
                     Err(error) => self.send(&ToAgent::Unsaved { reason: error.to_string() }),

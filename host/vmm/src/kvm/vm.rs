@@ -6,18 +6,21 @@ use crate::tender::{Cpu, MemorySlot, Tender, TenderError};
 use kasoku_abi::layout::{PAGE, TENDER};
 use kvm_bindings::{KVM_API_VERSION, KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VmFd};
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::sync::{Arc, Mutex};
 use vmm_sys_util::eventfd::EventFd;
 
 /// What backs the guest's memory: alive as long as the machine or one of its processors.
-pub type Slots = Arc<Mutex<Vec<Arc<Mapping>>>>;
+pub type Slots = Arc<Mutex<BTreeMap<u32, Arc<Mapping>>>>;
 
 pub struct KvmTender {
     vm: VmFd,
     host: HostCpu,
     slots: Slots,
+    /// Those that are the guest's, in the order in which they came.
+    regions: Vec<kvm_userspace_memory_region>,
     /// The slot that is moved to and fro, once there is one.
     moving: Option<kvm_userspace_memory_region>,
     /// The first processor, when it was made ahead.
@@ -51,14 +54,21 @@ impl KvmTender {
             }
         }
         let vm = kvm.create_vm().map_err(|e| TenderError::refused("create a virtual machine", e.errno()))?;
-        Ok(Self { vm, host: HostCpu::new(&kvm)?, slots: Slots::default(), moving: None, first: None })
+        Ok(Self {
+            vm,
+            host: HostCpu::new(&kvm)?,
+            slots: Slots::default(),
+            regions: Vec::new(),
+            moving: None,
+            first: None,
+        })
     }
 
     /// Makes the first `len` bytes of a mapping the guest's.
     fn add_slot(&self, slot: MemorySlot, len: u64) -> Result<kvm_userspace_memory_region, TenderError> {
         let mut slots = self.slots.lock().expect("no panic holds this lock");
         let region = kvm_userspace_memory_region {
-            slot: slots.len() as u32,
+            slot: (0..).find(|number| !slots.contains_key(number)).unwrap_or_default(),
             flags: if slot.read_only { KVM_MEM_READONLY } else { 0 },
             guest_phys_addr: slot.gpa,
             memory_size: len,
@@ -68,7 +78,7 @@ impl KvmTender {
         // exists: both hold it by `slots`.
         unsafe { self.vm.set_user_memory_region(region) }
             .map_err(|e| TenderError::refused("add a memory slot", e.errno()))?;
-        slots.push(slot.mapping);
+        slots.insert(region.slot, slot.mapping);
         Ok(region)
     }
 
@@ -87,7 +97,20 @@ impl Tender for KvmTender {
 
     fn map(&mut self, slot: MemorySlot) -> Result<(), TenderError> {
         let len = slot.mapping.len();
-        self.add_slot(slot, len).map(drop)
+        let region = self.add_slot(slot, len)?;
+        self.regions.push(region);
+        Ok(())
+    }
+
+    fn unmap_from(&mut self, gpa: u64) -> Result<(), TenderError> {
+        let mut slots = self.slots.lock().expect("no panic holds this lock");
+        while let Some(region) = self.regions.pop_if(|region| region.guest_phys_addr >= gpa) {
+            // SAFETY: a slot of no length takes the range away from the guest; the mapping goes after it.
+            unsafe { self.vm.set_user_memory_region(kvm_userspace_memory_region { memory_size: 0, ..region }) }
+                .map_err(|e| TenderError::refused("take a memory slot away", e.errno()))?;
+            slots.remove(&region.slot);
+        }
+        Ok(())
     }
 
     /// KVM keeps shadow page tables of the guest's page tables, and does not see that those were changed. It drops all of

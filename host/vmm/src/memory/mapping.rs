@@ -37,9 +37,10 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// The first `len` bytes of `file`, not writable from here either: the second of a layer's two protections.
+    /// The first `len` bytes of `file`, not writable from here either: the second of a layer's (or a blob's) two
+    /// protections.
     pub fn read_only_file(file: BorrowedFd<'_>, len: u64) -> Result<Self, MappingError> {
-        Self::file("a read-only layer", file, 0, len, ProtFlags::READ, MapFlags::PRIVATE)
+        Self::file("a read-only file", file, 0, len, ProtFlags::READ, MapFlags::PRIVATE)
     }
 
     /// The first `len` bytes of a memory file that another process maps too.

@@ -1,0 +1,1 @@
+"""Blobs: data beyond a payload, by content."""
