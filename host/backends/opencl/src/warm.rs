@@ -2,7 +2,7 @@
 //! specification leaves open.
 use crate::backend::own_memory;
 use crate::backend::{Context, OpenCl};
-use crate::clock::monotonic_ns;
+use crate::clock::{self, monotonic_ns};
 use crate::constants as cl;
 use crate::ffi::Raw;
 use crate::handle::{Event, Handle, Queue};
@@ -67,18 +67,30 @@ pub fn probe(platform: &Platform, context: &Handle, device: Raw) -> Result<Probe
     let buffer = unsafe { Handle::new(buffer, api.release_mem_object) };
 
     let pattern = 0x5au8;
-    let mut event: Raw = null;
-    let before = monotonic_ns();
-    // SAFETY: live queue and buffer; the pattern is copied by the call; the event is ours.
-    check(unsafe {
-        let pattern = (&raw const pattern).cast();
-        (api.enqueue_fill_buffer)(queue.0.raw(), buffer.raw(), pattern, 1, 0, PROBE_LEN, 0, null.cast(), &raw mut event)
-    })?;
-    let after = monotonic_ns();
-    // SAFETY: a new event with one reference, ours.
-    let event = unsafe { Event::own(api, event) };
-    // SAFETY: a live queue.
-    check(unsafe { (api.finish)(queue.0.raw()) })?;
+    let fill = || -> Result<[u64; 3]> {
+        let mut event: Raw = null;
+        let before = monotonic_ns();
+        // SAFETY: live queue and buffer; the pattern is copied by the call; the event is ours.
+        check(unsafe {
+            let (queue, pattern) = (queue.0.raw(), (&raw const pattern).cast());
+            (api.enqueue_fill_buffer)(queue, buffer.raw(), pattern, 1, 0, PROBE_LEN, 0, null.cast(), &raw mut event)
+        })?;
+        let after = monotonic_ns();
+        // SAFETY: a new event with one reference, ours.
+        let event = unsafe { Event::own(api, event) };
+        // SAFETY: a live queue.
+        check(unsafe { (api.finish)(queue.0.raw()) })?;
+        let mut queued = 0u64;
+        // SAFETY: a live event; room for the eight bytes of this parameter is given and said.
+        check(unsafe {
+            (api.get_event_profiling_info)(event.0.raw(), cl::PROFILING[0], 8, (&raw mut queued).cast(), null.cast())
+        })?;
+        Ok([before, queued, after])
+    };
+    let first = fill();
+    // A device without times has its first commands behind it all the same.
+    let mut looks = core::iter::once(first).chain(core::iter::repeat_with(fill));
+    let offset_ns = clock::offset(|| looks.next()?.ok()).unwrap_or(0);
 
     // The device wrote without being told where the host looks: in place, then the bytes are there before any mapping.
     // SAFETY: inside `memory`; the device has finished.
@@ -86,11 +98,5 @@ pub fn probe(platform: &Platform, context: &Handle, device: Raw) -> Result<Probe
     let unified = platform.device_u64(device, cl::DEVICE_HOST_UNIFIED_MEMORY) != 0
         || platform.device_u64(device, cl::DEVICE_TYPE) & cl::DEVICE_TYPE_CPU != 0;
 
-    let mut queued = 0u64;
-    // SAFETY: a live event; room for the eight bytes of this parameter is given and said.
-    let profiled = unsafe {
-        (api.get_event_profiling_info)(event.0.raw(), cl::PROFILING[0], 8, (&raw mut queued).cast(), null.cast())
-    };
-    let offset_ns = if profiled == 0 { (before + (after - before) / 2).wrapping_sub(queued) as i64 } else { 0 };
     Ok(Probe { direct: seen && unified, offset_ns })
 }
