@@ -52,6 +52,10 @@ class PoolView:
     best_s: float | None = None
     """How long an invocation takes where nothing holds it up."""
     cores: int = 1
+    running: int | None = None
+    """Invocations that are being served; None: one by each instance that is not idle."""
+    concurrency: int = 1
+    """Invocations that an instance serves at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +70,18 @@ class Scale:
 
 
 def scale(pool: PoolView, now: float) -> Scale:
-    """One instance for each invocation that waits or runs, the buffer on top, within the limits; old idle ones end.
+    """One instance for each invocation that waits or runs (or for as many as one serves at a time), the buffer on top,
+    within the limits; old idle ones end.
 
-    An invocation has an instance of its own, so the number of those that wait and run is the demand, and what a
-    starting instance will take is counted already: a burst starts what it needs at once, and no more. Outside a burst
-    a queue that the instances empty sooner than another could start is left to them.
+    The number of those that wait and run is the demand, and what a starting instance will take is counted already: a
+    burst starts what it needs at once, and no more. Outside a burst a queue that the instances empty sooner than
+    another could start is left to them.
     """
     idle = len(pool.idle_since)
     serving = pool.alive - pool.starting
-    work = pool.waiting + serving - idle
+    running = serving - idle if pool.running is None else pool.running
+    # In instances: what those that run and wait would fill, and no fewer than serve something already.
+    work = max(serving - idle, math.ceil((pool.waiting + running) / pool.concurrency))
     panic_until, why = pool.panic_until, ""
     if pool.retired:
         wanted, lifetime, panic_until = work, 0.0, 0.0
@@ -105,7 +112,7 @@ def _drains_in(pool: PoolView, serving: int) -> float | None:
     """Seconds in which the instances that serve empty the queue, if that is sooner than one more could help."""
     if not (pool.waiting and serving) or pool.service_s is None or pool.start_s is None:
         return None
-    drain_s = pool.waiting * pool.service_s / serving
+    drain_s = pool.waiting * pool.service_s / (serving * pool.concurrency)
     return drain_s if max(drain_s, pool.oldest_wait_s) < pool.start_s else None
 
 

@@ -6,6 +6,7 @@ something that changed (an invocation that found none, an instance that is ready
 
 import asyncio
 import logging
+import random
 import secrets
 import time
 from collections.abc import Callable, Container, Coroutine, Iterable
@@ -74,7 +75,7 @@ class Controller:
         """Run one event. Raises FunctionFailed when the function itself could not start, else PlatformError."""
         pool = self._pool(function)
         asked = time.monotonic()
-        member = None if pool.tickets else pick(pool.members.values())
+        member = None if pool.tickets else pick(pool.members.values(), random.randrange)
         if member is None:
             member = await self._wait(pool, asked)
         else:
@@ -92,7 +93,9 @@ class Controller:
         finally:
             self._put_away(member)
         before, member.cpu_s = member.cpu_s, instance.cpu_s
-        spent = None if before is None or member.cpu_s is None else member.cpu_s - before
+        # Of several that run beside each other nobody knows whose the time was.
+        alone = function.options.concurrency == 1
+        spent = member.cpu_s - before if alone and before is not None and member.cpu_s is not None else None
         pool.served(outcome.timings["duration_ms"] / 1000, spent)
         return Served(
             outcome=outcome,
@@ -166,17 +169,22 @@ class Controller:
             if ticket in pool.tickets:
                 pool.tickets.remove(ticket)
             elif ticket.future.done() and not ticket.future.cancelled() and not ticket.future.exception():
-                self._give_back(ticket.future.result())
+                member = ticket.future.result()
+                member.outstanding -= 1
+                self._give_back(member)
             raise
 
     def _claim(self, member: Member) -> None:
         member.state, member.idle_since = State.BUSY, None
+        member.outstanding += 1
+        member.used_at = time.monotonic()
         if member.lease:
             deadline = time.monotonic() + member.pool.function.options.timeout + GRACE_SECONDS
             self.leases.renew(member.lease.device.id, member.lease.epoch, deadline, idle=False)
 
     def _put_away(self, member: Member) -> None:
         """An invocation has ended."""
+        member.outstanding -= 1
         if member.pool.function.options.isolation == "invocation" and not self._closing:
             member.state = State.STARTING
             member.task = asyncio.create_task(self._run_reset(member))
@@ -206,16 +214,21 @@ class Controller:
     def _give_back(self, member: Member) -> None:
         instance, pool = member.instance, member.pool
         if instance is None or instance.ended.done() or self._closing:
-            self._end(member, "it cannot be used again")
+            if not member.outstanding:
+                self._end(member, "it cannot be used again")
             return
         if member.suspended:
-            self._end(member, "its device was taken")
+            if not member.outstanding:
+                self._end(member, "its device was taken")
             return
         now = time.monotonic()
+        free = pool.function.options.concurrency - member.outstanding
         if pool.tickets and not self._is_wanted_elsewhere(member, now):
-            self._hand_over(pool, member)
+            while free > 0 and self._hand_over(pool, member):
+                free -= 1
+        if member.outstanding:
             return
-        member.state, member.idle_since, member.trimmed = State.IDLE, now, False
+        member.state, member.idle_since, member.used_at, member.trimmed = State.IDLE, now, now, False
         if member.lease:
             deadline = now + pool.function.options.idle_timeout + GRACE_SECONDS
             self._act(self.leases.renew(member.lease.device.id, member.lease.epoch, deadline, idle=True))

@@ -43,14 +43,27 @@ class Member:
     launched_at: float = 0.0
     cpu_s: float | None = None
     """Processor time of its VM after its last work."""
+    outstanding: int = 0
+    """Invocations that it serves."""
     idle_since: float | None = None
     trimmed: bool = False
     """It has given back what it can since its last work."""
+    used_at: float = 0.0
+    """When it was last given an invocation, or became free."""
     start_timings: dict[str, float] = field(default_factory=dict)
     """What the start cost, until the first invocation has been told."""
     task: "asyncio.Task[None] | None" = None
     suspended: bool = False
     """Its device was taken in the middle of an invocation; it waits for one like it."""
+
+    @property
+    def room(self) -> int:
+        """Invocations that it could take now."""
+        if self.state not in (State.IDLE, State.BUSY) or self.suspended or self.instance is None:
+            return 0
+        if self.instance.ended.done():  # it finishes what it has
+            return 0
+        return self.pool.function.options.concurrency - self.outstanding
 
     @property
     def memory_mib(self) -> int:
@@ -128,6 +141,8 @@ class Pool:
             idle_since=[(m.id, m.idle_since) for m in self.members.values() if m.idle_since is not None],
             max_instances=self.function.options.max_instances,
             idle_timeout=self.function.options.idle_timeout,
+            running=sum(m.outstanding for m in self.members.values() if m.state is not State.ENDING),
+            concurrency=self.function.options.concurrency,
             retired=self.retired,
             min_instances=self.function.options.min_instances,
             buffer_instances=self.function.options.buffer_instances,

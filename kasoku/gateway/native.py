@@ -284,5 +284,6 @@ def _describe_member(member: Member, tenant: str) -> dict[str, Any]:
         "accelerator": member.lease.device.full_id if member.lease else None,
         "memory_mib": member.pool.function.options.memory,
         "invocations": instance.invocations if instance else 0,
+        "outstanding": member.outstanding,
         "age_s": round(time.time() - instance.started_at, 1) if instance else None,
     }

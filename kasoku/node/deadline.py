@@ -42,6 +42,13 @@ class Deadline:
         """Nothing is due."""
         self._due = self._left = None
 
+    def close(self) -> None:
+        """Nothing will be due any more."""
+        self.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _look(self) -> None:
         self._timer = None
         if self._due is None:

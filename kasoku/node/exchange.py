@@ -1,15 +1,29 @@
 """The parts of a result that come before its answer: items of a generator, and blobs."""
 
+from typing import Protocol
+
 from kasoku.node.framed import ConnectionEnded
 from kasoku.node.outcome import Invocation, Keeper
-from kasoku.node.runner import BlobPart, Chunk, Header, RunnerProtocol
+from kasoku.node.runner import BlobPart, Chunk, Header
 
 MAX_KEPT = 64
 """Blobs of one result."""
 
 
+class Inbox(Protocol):
+    """Where the frames of an invocation come: the runner's channel, or a mailbox."""
+
+    async def receive(self) -> tuple[Header, bytes]:
+        """The next frame. Raises ConnectionEnded."""
+        ...
+
+    def interrupt(self, error: Exception) -> None:
+        """Raise an error where somebody waits for a frame."""
+        ...
+
+
 async def take_parts(
-    runner: RunnerProtocol, invocation: Invocation, answer: Header, body: bytes
+    inbox: Inbox, invocation: Invocation, answer: Header, body: bytes
 ) -> tuple[Header, bytes, list[str]]:
     """From the first frame on: what is no part any more, and the names of the blobs that were kept.
 
@@ -32,7 +46,7 @@ async def take_parts(
                         keeper = None
                 case _:
                     return answer, body, kept
-            answer, body = await runner.receive()
+            answer, body = await inbox.receive()
     finally:
         if keeper:
             keeper.abort()

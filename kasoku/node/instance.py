@@ -14,12 +14,13 @@ from kasoku.node.broker import Broker, SessionPlan, SessionRefusedError
 from kasoku.node.control import Reset
 from kasoku.node.deadline import Deadline
 from kasoku.node.errors import Failure, FunctionFailed, PlatformError
-from kasoku.node.exchange import take_parts
+from kasoku.node.exchange import Inbox, take_parts
 from kasoku.node.failures import explain, read_failure
 from kasoku.node.framed import ConnectionEnded
 from kasoku.node.launch import INVOKE, SDK, channel, description, environment, launch
 from kasoku.node.lending import Lending
 from kasoku.node.logs import FunctionLog, InvocationLog, StructuredLog
+from kasoku.node.mailboxes import Mailboxes
 from kasoku.node.outcome import Invocation, Outcome, check_json
 from kasoku.node.process import PipeReader, close_all, processor_time_s
 from kasoku.node.runner import (
@@ -94,7 +95,9 @@ class Instance:
         self._ready: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._lending = Lending()
-        self._deadline = Deadline(self._on_deadline)
+        self._boxes: Mailboxes | None = None
+        self._deadlines = {Deadline(self._on_deadline)}
+        """Of the invocations that run; one serves all invocations that come one after the other."""
 
     @property
     def pid(self) -> int | None:
@@ -341,17 +344,18 @@ class Instance:
         spans: list[tuple[str, float, float]] = []
         phases: dict[str, float] = {}
         body, failure, frames, kept = b"", None, False, list[str]()
+        inbox, deadline = self._begin(request_id)
         try:
             if invocation.blobs:
                 assert self._vm
                 header["blobs"] = await self._lending.lend(self._vm, invocation.blobs)
-            self._deadline.set(options.timeout)
+            deadline.set(options.timeout)
             self._runner.send(header, invocation.payload)
-            answer, body = await self._runner.receive()
-            self._deadline.clear()
+            answer, body = await inbox.receive()
+            deadline.clear()
             if isinstance(answer, Chunk | BlobPart):
                 async with asyncio.timeout(options.timeout - (time.perf_counter() - start)):
-                    answer, body, kept = await take_parts(self._runner, invocation, answer, body)
+                    answer, body, kept = await take_parts(inbox, invocation, answer, body)
             if not isinstance(answer, Result | Error) or answer.request_id != request_id:
                 raise ConnectionEnded("the runner answered something else")
             timings, phases = _numbers(answer.timings), _phases(answer.phases)
@@ -367,7 +371,7 @@ class Instance:
         except TimeoutError:
             message = f"RequestId: {request_id} Error: Task timed out after {options.timeout:.2f} seconds"
             failure = Failure("Sandbox.Timedout", message, (), request_id)
-            await self.stop("an invocation timed out")
+            await self._break_off("an invocation timed out")
         except ConnectionEnded as error:
             explained = await self._explain(request_id, str(error))
             if isinstance(explained, PlatformError):
@@ -375,8 +379,10 @@ class Instance:
                 raise explained from None
             failure = explained.failure
         except BaseException:
-            await self.stop("an invocation was abandoned")
+            await self._break_off("an invocation was abandoned")
             raise
+        finally:
+            self._finish(request_id, deadline)
         if self._lending.is_full:
             self._lose("it has been lent as many blobs as it has room for")
         if self._broker and self._stopping is None and self._broker.lost:
@@ -394,6 +400,31 @@ class Instance:
         if failure:
             return Outcome(b"", failure, log, all_timings, phases, spans=spans)
         return Outcome(body, None, log, all_timings, phases, frames, kept, spans)
+
+    def _begin(self, request_id: str) -> tuple[Inbox, Deadline]:
+        """Where an invocation's answers come, and its deadline."""
+        assert self._runner
+        if self.function.options.concurrency == 1:
+            return self._runner, next(iter(self._deadlines))
+        self._boxes = self._boxes or Mailboxes(self._runner)
+        box = self._boxes.open(request_id)
+        deadline = Deadline(lambda: box.interrupt(TimeoutError()))
+        self._deadlines.add(deadline)
+        return box, deadline
+
+    def _finish(self, request_id: str, deadline: Deadline) -> None:
+        if self._boxes:
+            self._boxes.shut(request_id)
+            self._deadlines.discard(deadline)
+            deadline.close()
+
+    async def _break_off(self, reason: str) -> None:
+        """An invocation cannot go on, and nothing ends it but the end of the instance: at once, or, where others are
+        served beside it, when those have ended."""
+        if self._boxes:
+            self._lose(reason)
+        else:
+            await self.stop(reason)
 
     async def reset(self) -> bool:
         """Put it back to its snapshot: nothing of an invocation is there for the next. False, and it must not be used
@@ -487,14 +518,16 @@ class Instance:
         """
         assert self._broker
         await self._broker.suspend()
-        self._deadline.hold()
+        for deadline in self._deadlines:
+            deadline.hold()
 
     async def resume(self, lease: Lease) -> None:
         """Go on, on a device of the same kind. Raises PlatformError."""
         assert self._broker
         await self._broker.resume(lease)
         self.lease = lease
-        self._deadline.go_on()
+        for deadline in self._deadlines:
+            deadline.go_on()
 
     async def stop(self, reason: str) -> None:
         """End it, whatever it does, and wait until nothing of it is left. Any number of callers."""
@@ -504,12 +537,15 @@ class Instance:
         await asyncio.shield(self._stopping)
 
     async def _tear_down(self) -> None:
-        self._deadline.clear()
+        for deadline in self._deadlines:
+            deadline.clear()
         await self._take_apart()
 
     async def _take_apart(self) -> None:
         if self._runner:
             self._runner.close()
+        if self._boxes:
+            await self._boxes.close()
         if self._ready:
             self._ready.cancel()
             await asyncio.wait([self._ready])

@@ -94,6 +94,7 @@ def description(function: FunctionVersion, instance: str, accelerator: str | Non
         "version": "$LATEST",
         "arn": function.arn,
         "memory_mib": function.options.memory,
+        "concurrency": function.options.concurrency,
         "instance": instance,
         "accelerator": accelerator,
     }

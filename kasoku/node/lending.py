@@ -1,5 +1,6 @@
 """Blobs that an instance has been lent: each is mapped into its guest once, and stays there."""
 
+import asyncio
 import os
 from collections.abc import Sequence
 
@@ -18,19 +19,21 @@ class Lending:
 
     def __init__(self) -> None:
         self._places: dict[str, tuple[int, int]] = {}
+        self._one = asyncio.Lock()
 
     async def lend(self, vm: Vm, blobs: Sequence[Lent]) -> list[tuple[int, int]]:
         """Offset and size of each in the guest's `/dev/kasoku/blobs`. Raises ConnectionEnded, PlatformError."""
-        for blob in blobs:
-            if blob.id not in self._places:
-                try:
-                    descriptor = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
-                except OSError as error:
-                    raise PlatformError("ServiceException", f"blob {blob.id} cannot be opened: {error}") from None
-                try:
-                    self._places[blob.id] = await vm.lend(descriptor, blob.size), blob.size
-                finally:
-                    os.close(descriptor)
+        async with self._one:
+            for blob in blobs:
+                if blob.id not in self._places:
+                    try:
+                        descriptor = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
+                    except OSError as error:
+                        raise PlatformError("ServiceException", f"blob {blob.id} cannot be opened: {error}") from None
+                    try:
+                        self._places[blob.id] = await vm.lend(descriptor, blob.size), blob.size
+                    finally:
+                        os.close(descriptor)
         return [self._places[blob.id] for blob in blobs]
 
     @property

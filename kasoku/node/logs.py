@@ -130,6 +130,7 @@ class InvocationLog:
         self._log = log
         self._structured = structured
         self._tail = bytearray()
+        self._running: set[str] = set()
         self._unwritten = b""
         """The mark of an invocation that has written nothing yet: most never do, and need one write then, not two."""
 
@@ -144,14 +145,17 @@ class InvocationLog:
             del self._tail[:-TAIL_BYTES]
 
     def start(self, request_id: str, version: str) -> None:
-        """An invocation begins. What came before (imports, on a cold start) belongs to it too."""
+        """An invocation begins. What came before (imports, on a cold start) belongs to it too; what is written while
+        several run belongs to all of them."""
+        self._running.add(request_id)
         mark = f"START RequestId: {request_id} Version: {version}\n".encode()
         self._tail += mark
         if self._structured:
             self._structured.request_id = request_id
             self._structured.mark("platform.start", version=version)
+            self._structured.request_id = self._only()
         else:
-            self._unwritten = mark
+            self._unwritten += mark
 
     def end(self, request_id: str, report: str) -> bytes:
         """The invocation is over; returns the end of its log."""
@@ -159,14 +163,22 @@ class InvocationLog:
             self(b"\n")
         end = f"END RequestId: {request_id}\nREPORT RequestId: {request_id}\t{report}\n".encode()
         if self._structured:
+            self._structured.request_id = request_id
             self._structured.mark("platform.report", report=report.replace("\t", ", "))
-            self._structured.request_id = ""
+            self._running.discard(request_id)
+            self._structured.request_id = self._only()
             self._tail += end
         else:
+            self._running.discard(request_id)
             self(end)
         tail = self.tail()
-        self._tail.clear()
+        if not self._running:
+            self._tail.clear()
         return tail
+
+    def _only(self) -> str:
+        """The invocation that whatever is written is of, if only one runs."""
+        return next(iter(self._running)) if len(self._running) == 1 else ""
 
     def tail(self) -> bytes:
         """The end of what was written since the last invocation ended."""

@@ -46,6 +46,7 @@ class App:
         lease_timeout: float | None = None,
         isolation: str | None = None,
         priority: int | None = None,
+        concurrency: int | None = None,
         max_instances: int | None = None,
         min_instances: int | None = None,
         buffer_instances: int | None = None,

@@ -52,6 +52,8 @@ class FunctionOptions(NamedTuple):
     """Seconds that an invocation waits in line, for an accelerator or an instance, before it is refused."""
     priority: int = 0
     """Higher goes first in line for a device, from -100 to 100; at equal priority, functions that used devices less."""
+    concurrency: int = 1
+    """Invocations that a VM serves at a time, each in a thread of its own; coroutines of all of them share a loop."""
     max_instances: int = 20
     """Most VMs of this function at a time."""
     min_instances: int = 0
@@ -88,6 +90,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "init_timeout": (0.1, 3600, "seconds"),
     "lease_timeout": (0, 24 * 3600, "seconds"),
     "priority": (-100, 100, "steps"),
+    "concurrency": (1, 1000, "invocations"),
     "max_instances": (1, 10000, "instances"),
     "min_instances": (0, 10000, "instances"),
     "buffer_instances": (0, 10000, "instances"),
@@ -114,6 +117,8 @@ def parse_options(raw: Mapping[str, Any]) -> FunctionOptions:
     if options.min_instances > options.max_instances:
         reason = f"{options.min_instances} is more than max_instances, {options.max_instances}"
         raise OptionError("min_instances", reason)
+    if options.isolation == "invocation" and options.concurrency > 1:
+        raise OptionError("concurrency", "an instance that is put back after each invocation serves one at a time")
     return options
 
 

@@ -6,20 +6,37 @@ Outside a VM (`.local()`, tests) phases are recorded the same way and simply thr
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 MAX_PHASES = 64
 MAX_NAME = 64
-_phases: dict[str, float] = {}
-_begun: dict[str, float] = {}
-"""When each phase began first, on the clock of `time.perf_counter`."""
+
+
+class _Noted:
+    """What one invocation recorded."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, float] = {}
+        self.begun: dict[str, float] = {}
+        """When each phase began first, on the clock of `time.perf_counter`."""
+
+
+_noted = ContextVar("kasoku_phases", default=_Noted())  # noqa: B039 - one for all that have none of their own
 
 
 def record_phase(name: str, milliseconds: float) -> None:
     """Add `milliseconds` to the phase `name` of this invocation. Of more than 64 names, later ones are dropped."""
     key = str(name)[:MAX_NAME]
-    if key in _phases or len(_phases) < MAX_PHASES:
-        _begun.setdefault(key, time.perf_counter() - float(milliseconds) / 1000)
-        _phases[key] = _phases.get(key, 0.0) + float(milliseconds)
+    noted = _noted.get()
+    phases = noted.phases
+    if key in phases or len(phases) < MAX_PHASES:
+        noted.begun.setdefault(key, time.perf_counter() - float(milliseconds) / 1000)
+        phases[key] = phases.get(key, 0.0) + float(milliseconds)
+
+
+def apart() -> None:
+    """What this thread and its coroutines record from here on is of an invocation of its own."""
+    _noted.set(_Noted())
 
 
 @contextmanager
@@ -34,12 +51,14 @@ def phase(name: str) -> Iterator[None]:
 
 def drain() -> dict[str, float]:
     """What was recorded since the last call, in milliseconds."""
-    taken = dict(_phases)
-    _phases.clear()
-    _begun.clear()
+    noted = _noted.get()
+    taken = dict(noted.phases)
+    noted.phases.clear()
+    noted.begun.clear()
     return taken
 
 
 def spans(since: float) -> list[tuple[str, float, float]]:
     """The phases so far, each with its name, its begin in milliseconds after `since`, and its milliseconds in all."""
-    return [(name, (_begun[name] - since) * 1000, total) for name, total in _phases.items()]
+    noted = _noted.get()
+    return [(name, (noted.begun[name] - since) * 1000, total) for name, total in noted.phases.items()]

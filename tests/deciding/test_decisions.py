@@ -1,6 +1,8 @@
 """Balancer, scheduler and autoscaler: small tables of situations and what is decided."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -13,13 +15,59 @@ from kasoku.scheduler.place import IdleView, Later, MakeRoom, Never, NodeView, S
 
 @dataclass
 class Candidate:
-    idle_since: float | None
+    used_at: float
+    outstanding: int = 0
+    room: int = 1
+
+
+def draws(*numbers: int) -> Callable[[int], int]:
+    """Chance that is none."""
+    left = iter(numbers)
+    return lambda below: next(left) % below
 
 
 def test_the_last_used_free_instance_is_picked() -> None:
-    old, new = Candidate(1.0), Candidate(5.0)
-    assert pick([old, Candidate(None), new]) is new
-    assert pick([Candidate(None)]) is None
+    old, new, full = Candidate(1.0), Candidate(5.0), Candidate(9.0, outstanding=1, room=0)
+    assert pick([old, full, new], draws()) is new
+    assert pick([full], draws()) is None
+    assert pick([], draws()) is None
+
+
+def test_of_two_that_are_drawn_the_less_loaded_one_is_picked() -> None:
+    some = [Candidate(float(n), outstanding=load, room=8 - load) for n, load in enumerate((3, 1, 8, 1, 2))]
+    assert pick(some, draws(0, 1)) is some[1] and pick(some, draws(1, 0)) is some[1]
+    assert pick(some, draws(1, 2)) is some[3], "of equals the one used last; what is full was not drawn"
+    assert pick(some, draws(0, 0)) is some[0]
+    idle = Candidate(0.0, room=8)
+    assert pick([*some, idle], draws()) is idle, "one that serves nothing comes first"
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=30), st.randoms(use_true_random=False))
+def test_what_is_picked_has_room(some: list[tuple[int, bool]], chance: Random) -> None:
+    candidates = [Candidate(0.0, load, 4 - load if alive else 0) for load, alive in some]
+    picked = pick(candidates, chance.randrange)
+    assert (picked is not None) == any(c.room for c in candidates)
+    if picked:
+        assert picked.room and picked.outstanding <= max(c.outstanding for c in candidates if c.room)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "starting", "alive", "start"),
+    [
+        (1, 0, 0, 0, 1),
+        (8, 0, 0, 0, 1),
+        (8, 0, 1, 1, 0),
+        (9, 0, 1, 1, 1),
+        (1, 16, 0, 2, 1),
+        (17, 0, 0, 0, 3),
+        (0, 3, 0, 3, 0),
+    ],
+)
+def test_scale_counts_what_an_instance_serves_beside_each_other(
+    waiting: int, running: int, starting: int, alive: int, start: int
+) -> None:
+    view = PoolView(waiting, starting, alive, [], 20, 60, running=running, concurrency=8)
+    assert scale(view, now=100).start == start
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The invocation channel: frames of u32 header length, u32 body length (little-endian), a JSON header, a raw body."""
 
+import _thread
 import json
 import os
 import struct
@@ -20,6 +21,7 @@ class Channel:
         self._descriptor = descriptor
         self._output = descriptor if output is None else output
         self._ahead = b""
+        self._sending = _thread.allocate_lock()
 
     @classmethod
     def open(cls, name: str) -> "Channel":
@@ -41,8 +43,9 @@ class Channel:
     def send(self, header: dict[str, Any], body: bytes | memoryview = b"") -> None:
         text = _encode(header).encode()
         frame = memoryview(LENGTHS.pack(len(text), len(body)) + text + body)
-        while frame:
-            frame = frame[os.write(self._output, frame) :]
+        with self._sending:
+            while frame:
+                frame = frame[os.write(self._output, frame) :]
 
     def _read(self, length: int) -> bytes | None:
         """The next bytes. More is taken than was asked for, if it is there: each read leaves the VM."""

@@ -63,7 +63,7 @@ def _warm_up(channel: Channel, call: handler.Call, init: dict[str, Any]) -> None
     context = Context(init["function"], invocation)
     payload = init["warmup"].encode()
     limit = init["max_response_bytes"]
-    _, failure, exit_status = _answer(call, payload, context, limit, Parts(channel, invocation))
+    _, failure, exit_status = _answer(call, payload, context, limit, Parts(channel, invocation), _await)
     if failure:
         if exit_status is not None:
             raise SystemExit(exit_status)
@@ -79,7 +79,15 @@ def _rehearse(limit: int, times: int) -> None:
     """
     reading, writing = os.pipe()
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    function = {"name": "", "version": "", "arn": "", "memory_mib": 0, "instance": "", "accelerator": None}
+    function = {
+        "name": "",
+        "version": "",
+        "arn": "",
+        "memory_mib": 0,
+        "instance": "",
+        "accelerator": None,
+        "concurrency": 1,
+    }
     try:
         sender = Channel(writing)
         for _ in range(times):
@@ -101,6 +109,7 @@ def _serve(
     restored: Callable[[dict[str, str]], None] = snapshot.restored,
 ) -> int:
     version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
+    beside = None
     while (frame := channel.receive()) is not None:
         invocation, payload = frame
         if invocation["type"] == "restore":
@@ -114,26 +123,47 @@ def _serve(
         if context.function_version and context.function_version != version:
             # Equal content may have several numbers; one instance serves them all.
             version = os.environ["AWS_LAMBDA_FUNCTION_VERSION"] = context.function_version
+        if function["concurrency"] > 1:
+            if beside is None:
+                from kasoku_runner.beside import Beside
+
+                beside = Beside(function["concurrency"])
+            beside.begin(_one, channel, call, payload, context, limit, parts, beside.wait_for)
+            continue
         if context.trace_parent:
             os.environ["TRACEPARENT"] = context.trace_parent
-        start = time.perf_counter()
-        answer, failure, exit_status = _answer(call, payload, context, limit, parts)
-        header: dict[str, Any] = {"type": "error" if failure else "result", "request_id": context.aws_request_id}
-        if answer[:4] == FRAMES:
-            header["format"] = "frames"
-        header["timings"] = {"handler_ms": _since(start)}
-        if "trace" in invocation:
-            header["spans"] = _spans(start)
-            os.environ.pop("TRACEPARENT", None)
-        if phases := _phases():
-            header["phases"] = phases
-        if exit_status is not None:
-            header["final"] = True
-        _flush()
-        channel.send(header, _encode_failure(failure) if failure else answer)
+        exit_status = _one(channel, call, payload, context, limit, parts, _await)
+        os.environ.pop("TRACEPARENT", None)
         if exit_status is not None:
             return exit_status
     return 0
+
+
+def _one(
+    channel: Channel,
+    call: handler.Call,
+    payload: bytes,
+    context: Context,
+    limit: int,
+    parts: Parts,
+    wait_for: Callable[[Any], Any],
+) -> int | None:
+    """Serve one event; an exit status when the function exits."""
+    start = time.perf_counter()
+    answer, failure, exit_status = _answer(call, payload, context, limit, parts, wait_for)
+    header: dict[str, Any] = {"type": "error" if failure else "result", "request_id": context.aws_request_id}
+    if answer[:4] == FRAMES:
+        header["format"] = "frames"
+    header["timings"] = {"handler_ms": _since(start)}
+    if context.trace_parent:
+        header["spans"] = _spans(start)
+    if phases := _phases():
+        header["phases"] = phases
+    if exit_status is not None:
+        header["final"] = True
+    _flush()
+    channel.send(header, _encode_failure(failure) if failure else answer)
+    return exit_status
 
 
 def _try(restored: Callable[[dict[str, str]], None], environment: dict[str, str]) -> Failure | None:
@@ -147,7 +177,12 @@ def _try(restored: Callable[[dict[str, str]], None], environment: dict[str, str]
 
 
 def _answer(
-    call: handler.Call, payload: bytes, context: Context, limit: int, parts: Parts
+    call: handler.Call,
+    payload: bytes,
+    context: Context,
+    limit: int,
+    parts: Parts,
+    wait_for: Callable[[Any], Any],
 ) -> tuple[bytes, Failure | None, int | None]:
     """One event through the handler: the result as JSON, or a failure, and an exit status when the function exits."""
     try:
@@ -157,7 +192,7 @@ def _answer(
     try:
         result = call(event, context)
         if hasattr(result, "__await__"):
-            result = _await(result)
+            result = wait_for(result)
         if yields(result):
             result = parts.send(result)
     except SystemExit as error:
