@@ -11,6 +11,7 @@ from kasoku.queue.delivery import deliver
 from kasoku.queue.dispatcher import Dispatcher
 from kasoku.queue.model import Attempt, Call, Policy
 from kasoku.queue.schedule import Scheduler
+from kasoku.queue.steady import SteadyClock
 from kasoku.queue.store import QueueStore
 from kasoku.queue.writer import GroupWriter, StoreFailed
 from kasoku.registry.model import LATEST, Resolved
@@ -38,7 +39,8 @@ class Calls:
     def start(cls, home: Home, platform: "Platform") -> "Calls":
         """Open the queue; what was accepted before goes on."""
         store = QueueStore(home.queue_db)
-        store.recover()
+        clock = SteadyClock()
+        store.recover(clock())
         writer = GroupWriter(store)
         runner = _Runner(platform)
         settings = platform.settings
@@ -48,6 +50,7 @@ class Calls:
             runner.arn,
             max_running=settings.max_async_running,
             keep_s=settings.keep_results_s,
+            clock=clock,
         )
         return cls(writer, dispatcher, Scheduler(writer, dispatcher, runner.policy), platform)
 

@@ -35,7 +35,10 @@ class Dispatcher:
         *,
         max_running: int,
         keep_s: float,
+        clock: Callable[[], float],
     ) -> None:
+        self.now = clock
+        """Seconds since 1970 on the clock that calls are due by."""
         self._writer = writer
         self._invoke = invoke
         self._arn = arn
@@ -69,7 +72,7 @@ class Dispatcher:
             qualifier,
             payload,
             policy,
-            time.time(),
+            self.now(),
             id=id,
             client_context=client_context,
             idempotency_key=idempotency_key,
@@ -101,7 +104,7 @@ class Dispatcher:
 
     async def cancel(self, id: str) -> bool:
         """End a call that has not ended: one that waits never runs, one that runs loses its instance."""
-        now = time.time()
+        now = self.now()
         error = json.dumps({"errorType": "Cancelled", "errorMessage": "the call was cancelled"})
         done = await self._writer.do(QueueStore.finish, id, CallState.CANCELLED, now, None, error, ())
         if done:
@@ -132,7 +135,7 @@ class Dispatcher:
         while True:
             self._wake.clear()
             try:
-                now = time.time()
+                now = self.now()
                 if now - purged > PURGE_SECONDS or now < purged:
                     purged = now
                     await self._writer.do(QueueStore.forget, now - self._keep_s)
@@ -140,10 +143,10 @@ class Dispatcher:
                 due_at = await self._writer.do(QueueStore.next_due, self._full())
             except StoreFailed as error:
                 _log.error("%s", error)
-                due_at = time.time() + STORE_RETRY_SECONDS
+                due_at = self.now() + STORE_RETRY_SECONDS
             # With no room, the end of a call that runs wakes this up.
             room = len(self._running) < self._max_running
-            pause = min(PURGE_SECONDS, due_at - time.time()) if room and due_at is not None else PURGE_SECONDS
+            pause = min(PURGE_SECONDS, due_at - self.now()) if room and due_at is not None else PURGE_SECONDS
             if pause > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
@@ -175,7 +178,7 @@ class Dispatcher:
             self._wake.set()
 
     async def _attempt(self, call: Call) -> Attempt:
-        if time.time() >= call.expires_at:
+        if self.now() >= call.expires_at:
             trouble = {"errorType": "EventAgeExceeded", "errorMessage": "the call was not run before its maximum age"}
             return Attempt(trouble=trouble, hopeless=True)
         return await self._invoke(call)
@@ -183,7 +186,7 @@ class Dispatcher:
     async def _keep(self, call: Call, attempt: Attempt) -> None:
         """Until the disk has taken it: a call whose end was not kept would be run again for nothing."""
         while True:
-            now = time.time()
+            now = self.now()
             verdict = judge(call, attempt, now, random.random())
             error = attempt.failure or attempt.trouble
             text = None if error is None else json.dumps(error)

@@ -119,7 +119,7 @@ class Scheduler:
                 continue
             following = next_time(schedule.expression, schedule.timezone, now)
             policy = self._policy(schedule.target, schedule.qualifier)
-            call = new_call(schedule.target, schedule.qualifier, schedule.payload, policy, now)
+            call = new_call(schedule.target, schedule.qualifier, schedule.payload, policy, self._dispatcher.now())
             await self._writer.do(QueueStore.fire, schedule.name, due, following, call)
             self._dispatcher.wake()
             if following is not None:

@@ -21,9 +21,19 @@ class QueueStore:
     def __init__(self, path: Path) -> None:
         self.db = Database(path, MIGRATIONS)
 
-    def recover(self) -> None:
-        """What ran when the last process ended is queued again: nobody knows how far it came."""
-        self.db.execute("UPDATE calls SET state = 'queued' WHERE state = 'running'")
+    def recover(self, now: float) -> None:
+        """What ran when the last process ended is queued again: nobody knows how far it came.
+
+        What was accepted in a future is accepted now, with its delays: the clock has been set back since.
+        """
+        with self.db.transaction():
+            self.db.execute("UPDATE calls SET state = 'queued' WHERE state = 'running'")
+            self.db.execute(
+                "UPDATE calls SET due_at = due_at - (accepted_at - :now), "
+                "expires_at = expires_at - (accepted_at - :now), accepted_at = :now "
+                "WHERE state = 'queued' AND accepted_at > :now",
+                {"now": now},
+            )
 
     def accept(self, call: Call) -> str:
         """Keep a call; the id of an earlier one with the same idempotency key instead, if there is one."""

@@ -1,15 +1,18 @@
 """Processes are killed at random under load with known answers: what was acknowledged happens, nothing wrong is said.
 
-Synchronous callers get the right answer or an error that they may try again. Every acknowledged asynchronous call is
-done in the end. After it nothing is left.
+Gateway with node agent, virtual machines, brokers; and the clock is set, forward by more than a call may be old, and
+back. Synchronous callers get the right answer or an error that they may try again. Every acknowledged asynchronous
+call is done in the end. After it nothing is left.
 """
 
 import contextlib
+import itertools
 import os
 import random
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +37,9 @@ RETRYABLE = ("ServiceException", "TooManyRequestsException")
 class Load:
     """Callers, and what they were told."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, functions: Sequence[str]) -> None:
         self._home = home
+        self._functions = functions
         self._stop = threading.Event()
         self.right = 0
         self.wrong: list[str] = []
@@ -57,7 +61,7 @@ class Load:
         while not self._stop.is_set():
             number = random.randrange(1000)
             try:
-                result = Gateway.find(self._home, timeout=30).invoke("work", number).result
+                result = Gateway.find(self._home, timeout=30).invoke(random.choice(self._functions), number).result
             except ServiceError as error:
                 if error.code not in RETRYABLE:
                     self.wrong.append(str(error))
@@ -74,7 +78,8 @@ class Load:
         while not self._stop.is_set():
             number = random.randrange(1000)
             try:
-                self.accepted[Gateway.find(self._home, timeout=30).spawn("work", number)] = number
+                name = random.choice(self._functions)
+                self.accepted[Gateway.find(self._home, timeout=30).spawn(name, number)] = number
             except (KasokuError, ValueError):
                 time.sleep(0.05)
             time.sleep(0.01)
@@ -95,9 +100,15 @@ def test_random_kills_under_load(kind: str, twin_binaries: Path, tmp_path: Path)
         return start_real(home)
 
     server = start()
+    functions = ["work"]
     server.deploy("work", SOURCE, max_instances=3, memory=128)
-    load = Load(home)
+    if kind == "twin":
+        # Real brokers that are killed: tests/node/test_accelerator.py.
+        functions.append("held")
+        server.deploy("held", SOURCE, max_instances=3, memory=128, accelerator="opencl:gpu")
+    load = Load(home, functions)
     started: set[int] = set()
+    steps = itertools.cycle([signal.SIGUSR1, signal.SIGUSR2])
     load.start()
     try:
         # Until enough has happened, however slow the machine is.
@@ -106,10 +117,12 @@ def test_random_kills_under_load(kind: str, twin_binaries: Path, tmp_path: Path)
             assert time.monotonic() < deadline, (kills, load.right, len(load.accepted), load.wrong)
             time.sleep(random.uniform(0.1, 0.5))
             started |= server.children()
-            machines = [i["vmm_pid"] for i in server.instances() if i["vmm_pid"]]
-            if machines and kills < KILLS:
-                kill(random.choice(machines))
+            processes = [i[part] for i in server.instances() for part in ("vmm_pid", "broker_pid") if i[part]]
+            if processes and kills < KILLS:
+                kill(random.choice(processes))
                 kills += 1
+                if kind == "twin":
+                    server.process.send_signal(next(steps))
             if kills > KILLS / 2 and not restarted:
                 restarted = True
                 started |= server.children()

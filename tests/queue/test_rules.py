@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from kasoku.queue.delivery import deliver
 from kasoku.queue.dispatcher import new_call, split_destination
 from kasoku.queue.model import MAX_DELAY_SECONDS, Attempt, Call, CallState, Finish, Policy, Retry, delay_s, judge
 from kasoku.queue.schedule import ScheduleError, next_time
+from kasoku.queue.steady import SteadyClock
 from kasoku.queue.store import QueueStore
 from kasoku.queue.writer import GroupWriter, StoreFailed
 
@@ -101,3 +103,23 @@ def test_a_disk_that_takes_nothing_acknowledges_nothing(tmp_path: Path) -> None:
     asyncio.run(scenario())
     with sqlite3.connect(tmp_path / "queue.db") as db:
         assert db.execute("SELECT count(*) FROM calls").fetchone() == (2,)
+
+
+def test_a_clock_that_was_set_back_holds_up_nothing(tmp_path: Path) -> None:
+    store = QueueStore(tmp_path / "queue.db")
+    early = new_call("f", "$LATEST", b"{}", Policy(max_age_s=60), NOW - 10, id="early")
+    late = new_call("f", "$LATEST", b"{}", Policy(max_age_s=60), NOW + 3600, id="late", delay_s=5)
+    for one in (early, late):
+        store.accept(one)
+    store.recover(NOW)
+    assert store.get("early") == early
+    assert store.get("late") == replace(late, accepted_at=NOW, due_at=NOW + 5, expires_at=NOW + 65)
+    store.close()
+
+
+def test_the_queue_s_clock_is_never_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SteadyClock()
+    before, wall = clock(), time.time()
+    assert abs(before - wall) < 1
+    monkeypatch.setattr(time, "time", lambda: wall + 3600)
+    assert before <= clock() < before + 60
