@@ -15,6 +15,7 @@ from typing import Any
 
 from kasoku.autoscaler.scale import scale
 from kasoku.balancer.pick import pick
+from kasoku.controller.explain import explain
 from kasoku.controller.loans import Loans
 from kasoku.controller.pool import Member, Pool, State, Ticket
 from kasoku.leases.model import Decision, Expired, Granted, Lease, NoSuchDeviceError, Preempt, Reclaim, Refused, Waiting
@@ -377,22 +378,9 @@ class Controller:
         self.events.add(kind, text, function=pool.function.name)
 
     def _tell_lease(self, decision: Decision) -> None:
-        match decision:
-            case Granted(owner, lease):
-                text = f"{lease.device.full_id} goes to {owner} (epoch {lease.epoch & 0xFFFFFFFF})"
-            case Waiting(owner, ahead):
-                text = f"{owner} waits for a device, {ahead} before it"
-            case Refused(owner, reason):
-                text = f"{owner} gets no device: {reason}"
-            case Preempt(lease):
-                text = f"{lease.device.full_id} is wanted by a higher priority: {lease.owner} is to be suspended"
-            case Reclaim(lease):
-                text = f"{lease.device.full_id} is wanted: {lease.owner}, idle, must end"
-            case Expired(lease):
-                text = f"the lease of {lease.owner} on {lease.device.full_id} ran out"
         owner = decision.lease.owner if isinstance(decision, Preempt | Reclaim | Expired) else decision.owner
         name = self.function_of(owner)
-        self.events.add("lease", text, **({"function": name} if name else {}))
+        self.events.add("lease", explain(decision), **({"function": name} if name else {}))
 
     @staticmethod
     def _is_kept(pool: Pool) -> bool:

@@ -10,6 +10,7 @@ import time
 from typing import Any, TypeVar
 
 from kasoku.leases.model import Lease
+from kasoku.node import told
 from kasoku.node.broker import Broker, SessionPlan, SessionRefusedError
 from kasoku.node.control import Reset
 from kasoku.node.deadline import Deadline
@@ -21,7 +22,7 @@ from kasoku.node.launch import INVOKE, SDK, channel, description, environment, l
 from kasoku.node.lending import Lending
 from kasoku.node.logs import FunctionLog, InvocationLog, StructuredLog
 from kasoku.node.mailboxes import Mailboxes
-from kasoku.node.outcome import Invocation, Outcome, check_json
+from kasoku.node.outcome import Invocation, Outcome
 from kasoku.node.process import PipeReader, close_all, processor_time_s
 from kasoku.node.runner import (
     MAX_PAYLOAD,
@@ -226,7 +227,7 @@ class Instance:
         self._runner.send(self._init_message())
         ready = await self._expect(Ready)
         clock.lap("imports_ms")
-        self.timings["imports_ms"] = _plausible(ready.timings.get("imports_ms"), self.timings["imports_ms"])
+        self.timings["imports_ms"] = told.plausible(ready.timings.get("imports_ms"), self.timings["imports_ms"])
 
     async def _acquire(self, lease: Lease, saved: int | None = None) -> None:
         """Start the broker, with a saved session or a new one."""
@@ -358,7 +359,7 @@ class Instance:
                     answer, body, kept = await take_parts(inbox, invocation, answer, body)
             if not isinstance(answer, Result | Error) or answer.request_id != request_id:
                 raise ConnectionEnded("the runner answered something else")
-            timings, phases = _numbers(answer.timings), _phases(answer.phases)
+            timings, phases = told.numbers(answer.timings), told.phases(answer.phases)
             spans = answer.spans[:MAX_SPANS]
             if isinstance(answer, Error):
                 failure = read_failure(body, request_id)
@@ -367,7 +368,7 @@ class Instance:
             elif answer.format == "frames" and invocation.accepts_frames:
                 frames = True
             else:
-                failure = _check_result(body, request_id)
+                failure = told.check_result(body, request_id)
         except TimeoutError:
             message = f"RequestId: {request_id} Error: Task timed out after {options.timeout:.2f} seconds"
             failure = Failure("Sandbox.Timedout", message, (), request_id)
@@ -578,28 +579,3 @@ class _Clock:
         now = time.perf_counter()
         self._timings[name] = (now - self._last) * 1000
         self._last = now
-
-
-def _numbers(told: dict[str, float]) -> dict[str, float]:
-    """At most 64 timings that a guest reports, with names that can stand in a header."""
-    good = [name for name in told if len(name) <= 64 and name.isascii() and name.isidentifier()]
-    return {name: told[name] for name in good[:64]}
-
-
-def _phases(told: dict[str, float]) -> dict[str, float]:
-    """At most 64 phases that a function reports, by names of its own."""
-    return {name[:64]: value for name, value in list(told.items())[:64]}
-
-
-def _plausible(told: float | None, measured: float) -> float:
-    """A guest's own figure, unless it claims more than was measured from outside."""
-    return told if told is not None and 0 <= told <= measured else measured
-
-
-def _check_result(body: bytes, request_id: str) -> Failure | None:
-    """What is wrong with a result, if anything."""
-    try:
-        check_json(body)
-    except ValueError as error:
-        return Failure("Runtime.InvalidResponse", f"the runner's answer is not JSON: {error}", (), request_id)
-    return None
