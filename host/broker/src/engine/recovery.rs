@@ -10,6 +10,7 @@ use kasoku_abi::accel::memory::{CreateBuffer, MAP_DISCARD, Map, Transfer, Transf
 use kasoku_abi::accel::program::{BuildProgram, CreateProgram, LinkProgram};
 use kasoku_abi::accel::{Id, NO_ID, Range};
 use kasoku_backend::{Backend, HostBytes};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use zerocopy::IntoBytes;
 
@@ -149,7 +150,15 @@ impl<B: Backend> Engine<B> {
             let known = if is_enqueued(descriptor.operation) { state == State::Settled } else { state != State::Begun };
             if known {
                 recovered.replayed += 1;
-                match self.carry_out(&repeatable(&descriptor)) {
+                // A failure that the guest was told of is nothing for its queue to tell again.
+                let told =
+                    if descriptor.flags & FLAG_REPLY != 0 { self.table.queue(descriptor.target).ok() } else { None };
+                let told = told.map(|queue| (Arc::clone(queue), queue.failure.load(Ordering::Relaxed)));
+                let step = self.carry_out(&repeatable(&descriptor));
+                if let (Some((queue, failure)), Step::Done(Err(_))) = (told, &step) {
+                    queue.failure.store(failure, Ordering::Relaxed);
+                }
+                match step {
                     Step::Done(_) => {}
                     Step::Later(call) | Step::Wait(_, call) => {
                         // What failed then fails again.
