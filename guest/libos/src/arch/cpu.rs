@@ -28,12 +28,15 @@ pub struct Local {
     pub number: u64,
     /// Root of the page tables in use.
     pub root: u64,
+    /// A program came in with the trap flag set.
+    pub stepped: u64,
 }
 
 pub const STACK_TOP: usize = LOCAL + offset_of!(Local, stack_top);
 pub const SCRATCH: usize = LOCAL + offset_of!(Local, scratch);
 pub const VECTOR: usize = LOCAL + offset_of!(Local, vector);
 pub const FAULT_ADDRESS: usize = LOCAL + offset_of!(Local, fault_address);
+pub const STEPPED: usize = LOCAL + offset_of!(Local, stepped);
 const CURRENT: usize = LOCAL + offset_of!(Local, current);
 pub const NUMBER: usize = LOCAL + offset_of!(Local, number);
 
@@ -48,6 +51,18 @@ pub fn number() -> u64 {
     // SAFETY: gs always points at the vCPU's area; a plain load.
     unsafe { asm!("mov {}, gs:[{}]", out(reg) value, const NUMBER, options(nostack, preserves_flags, readonly)) };
     value
+}
+
+/// Whether the program that has just come in had the trap flag set; once for each time.
+pub fn take_stepped() -> bool {
+    let value: u64;
+    // SAFETY: as in `number`.
+    unsafe { asm!("mov {}, gs:[{}]", out(reg) value, const STEPPED, options(nostack, preserves_flags, readonly)) };
+    if value != 0 {
+        // SAFETY: this vCPU's own word.
+        unsafe { (*local()).stepped = 0 };
+    }
+    value != 0
 }
 
 /// The page shared with the VMM. Its fields are accessed through the functions below or by raw pointers: the VMM writes too.

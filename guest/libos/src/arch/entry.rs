@@ -6,7 +6,7 @@
 //! Exceptions arrive on the IST1 stack, page faults and `int3` by way of a stub that has left the processor's frame on the
 //! RSP0 stack (at fixed offsets from gs); the common code moves the frame to the thread's stack at once, so that neither
 //! stack is in use while Rust runs and a page fault inside a copy routine can nest.
-use super::cpu::{FAULT_ADDRESS, SCRATCH, STACK_TOP, VECTOR};
+use super::cpu::{FAULT_ADDRESS, SCRATCH, STACK_TOP, STEPPED, VECTOR};
 use super::regs::Regs;
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -263,10 +263,24 @@ global_asm!(
     ".if (n != 8) && (n != 10) && (n != 11) && (n != 12) && (n != 13) && (n != 14) && (n != 17) && (n != 21) && (n != 29) && (n != 30)",
     "push $0",
     ".endif",
+    ".if n == 1",
+    "jmp kasoku_debug_entry",
+    ".endif",
     "movl $n, %gs:{vector}",
     "jmp kasoku_exception_common",
     ".set n, n + 1",
     ".endr",
+    // A program that is debugged, or debugs itself, brings its trap flag along when it comes in by a jump: the library OS goes
+    // on without, and remembers.
+    "kasoku_debug_entry:",
+    "cmpb $0x40, 13(%rsp)",
+    "jne 5f",
+    "andl $~0x100, 24(%rsp)",
+    "movl $1, %gs:{stepped}",
+    "add $8, %rsp",
+    "iretq",
+    "5:",
+    "movl $1, %gs:{vector}",
     // Moves the frame to the thread's stack: below what the library OS was using, if it was the library OS that faulted.
     "kasoku_exception_common:",
     "save_registers",
@@ -300,6 +314,7 @@ global_asm!(
     stack_top = const STACK_TOP,
     vector = const VECTOR,
     fault_address = const FAULT_ADDRESS,
+    stepped = const STEPPED,
     rsp0 = const CPU_RSP0_TOP,
     preempt = const VECTOR_PREEMPT,
     preempt_rip = const offset_of!(CpuPage, preempt) + offset_of!(PreemptFrame, rip),

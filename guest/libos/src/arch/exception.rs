@@ -1,5 +1,5 @@
 //! Exceptions and preemption: what each means for the program that ran into it.
-use super::regs::Regs;
+use super::regs::{NO_CALL, Regs};
 use super::{cpu, entry};
 use crate::mm::space::{Denied, Touch};
 use crate::sched;
@@ -21,6 +21,7 @@ const FAULT_EXECUTE: u64 = 1 << 4;
 pub extern "C" fn enter(regs: &mut Regs, vector: u64) {
     if vector == entry::VECTOR_PREEMPT {
         sched::lock::enter();
+        regs.origin = NO_CALL;
         // What the VMM announced is seen there, the tick included.
         crate::syscall::before_return(regs, None);
         return;
@@ -36,15 +37,20 @@ pub extern "C" fn enter(regs: &mut Regs, vector: u64) {
     let address = unsafe { (*cpu::local()).fault_address };
     if vector == 14 {
         match stats::timed(Kind::Fault, || page_fault(address, regs.origin)) {
-            Ok(()) => return crate::syscall::before_return(regs, None),
+            Ok(()) => {
+                regs.origin = NO_CALL;
+                return crate::syscall::before_return(regs, None);
+            }
             Err(denied) => {
                 remember(vector, shown_error(regs.origin, address));
+                regs.origin = NO_CALL;
                 signal::force(regs, fault_signal(denied, address));
             }
         }
     } else {
         let (vector, error) = software_interrupt(vector, regs).unwrap_or((vector, regs.origin));
         remember(vector, error);
+        regs.origin = NO_CALL;
         signal::force(regs, exception_signal(vector, regs));
     }
     crate::syscall::before_return(regs, None);

@@ -1,6 +1,6 @@
 //! execve(2): a program takes the place of another.
 use super::elf::{Executable, Program};
-use super::{Credentials, Image, Process, open, stack};
+use super::{Credentials, Image, Process, open, stack, tracing};
 use crate::arch::{fpu, regs::Regs};
 use crate::errno::{Errno, Result};
 use crate::mm::space::Space;
@@ -130,6 +130,7 @@ pub fn replace(prepared: Prepared, regs: &mut Regs) {
         become_first(prepared.regs);
     }
     *regs = prepared.regs;
+    tracing::at_exec(regs);
 }
 
 /// A program begins in its first thread, whichever thread of the one before executed it: the caller ends, and what it would

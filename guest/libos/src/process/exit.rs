@@ -1,5 +1,5 @@
 //! The end of threads and programs (exit(2)).
-use super::{Process, wait};
+use super::{Process, tracing, wait};
 use crate::fs::FileTable;
 use crate::sched::{self, futex, futex_pi, thread::Thread};
 use crate::signal::{self, Action, SigInfo};
@@ -53,6 +53,7 @@ pub fn exit_thread() -> ! {
         threads.is_empty()
     };
     process.child_changed.wake_all();
+    tracing::end_tracee(&me, process.status.load(Ordering::Acquire));
     if last {
         end_process(&process);
     }
@@ -138,6 +139,7 @@ fn end_process(process: &Arc<Process>) {
     if process.pid == 1 {
         crate::boot::end(status);
     }
+    tracing::end_tracer(process);
     let parent = super::find(process.parent_pid());
     let orphans = core::mem::take(&mut *process.children.lock());
     super::job::release_orphans(process, parent.as_deref(), &orphans);

@@ -1,5 +1,5 @@
 //! clone(2), fork(2), vfork(2): new threads and new programs.
-use super::{Process, Start, limits, max_tasks, new_id, task_count};
+use super::{Process, Start, limits, max_tasks, new_id, task_count, tracing};
 use crate::arch::{cpu, regs::Regs};
 use crate::errno::{Errno, Result};
 use crate::sched::{self, thread, thread::Thread};
@@ -67,7 +67,15 @@ pub fn clone(request: &CloneRequest, regs: &Regs) -> Result<usize> {
     if !is_thread {
         parent.process.children.lock().push(process.clone());
     }
+    let birth = if has(request, CLONE_UNTRACED) {
+        None
+    } else {
+        tracing::at_clone(parent, &thread, has(request, CLONE_VFORK), if is_thread { 0 } else { request.exit_signal })
+    };
     sched::make_runnable(thread);
+    if let Some(birth) = &birth {
+        birth.tell(regs);
+    }
     if has(request, CLONE_VFORK) {
         // Not to be interrupted: the child stands on this thread's stack.
         while !process.has_released.load(Ordering::Acquire) {
@@ -78,6 +86,9 @@ pub fn clone(request: &CloneRequest, regs: &Regs) -> Result<usize> {
                 break;
             }
             sched::yield_now();
+        }
+        if let Some(birth) = &birth {
+            birth.tell_done(regs);
         }
     }
     Ok(tid as usize)
@@ -108,6 +119,7 @@ fn new_process(request: &CloneRequest, parent: &Thread, pid: u32) -> Result<Arc<
         exit_signal: request.exit_signal,
     });
     process.oom_score_adj.store(mother.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
+    process.personality.store(mother.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     process.timers.limit_cpu(process.limits.lock().cpu_ns().0);
     if has(request, CLONE_CLEAR_SIGHAND_LOW) {
         process.actions.lock().reset_handlers();

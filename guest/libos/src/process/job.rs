@@ -1,5 +1,6 @@
 //! Stopping and continuing programs, and what their parents are told of it (signal(7), "job control").
-use super::{Process, all, find};
+use super::{Process, all, find, tracing};
+use crate::arch::regs::Regs;
 use crate::sched::{self, wait::WaitQueue};
 use crate::signal::{self, SigInfo};
 use crate::sync::Mutex;
@@ -19,6 +20,8 @@ pub struct Job {
 #[derive(Clone, Copy, Default)]
 struct State {
     stopped: bool,
+    /// What stopped it.
+    signal: u32,
     news: Option<News>,
 }
 
@@ -50,7 +53,7 @@ impl Process {
 
     /// Stops all threads: each rests where it would return to its program.
     pub fn stop(&self, signal: u32) {
-        *self.job.state.lock() = State { stopped: true, news: Some(News::Stopped(signal)) };
+        *self.job.state.lock() = State { stopped: true, signal, news: Some(News::Stopped(signal)) };
         for thread in self.threads.lock().values() {
             thread.call_attention();
         }
@@ -64,7 +67,7 @@ impl Process {
             if !state.stopped {
                 return;
             }
-            *state = State { stopped: false, news: (signal == SIGCONT).then_some(News::Continued) };
+            *state = State { stopped: false, signal, news: (signal == SIGCONT).then_some(News::Continued) };
         }
         self.job.resumed.wake_all();
         if signal == SIGCONT {
@@ -87,10 +90,37 @@ impl Process {
     }
 }
 
-/// The calling thread waits while its program is stopped.
-pub fn rest() {
-    let process = &sched::current().process;
-    sched::block_whatever(&process.job.resumed, || !process.is_stopped());
+impl Job {
+    /// The calling thread waits until something is so that may be so when the program goes on, or when a tracer comes.
+    pub(super) fn wait(&self, ready: impl FnMut() -> bool) {
+        sched::block_whatever(&self.resumed, ready);
+    }
+
+    /// Somebody begins to trace threads that may wait here.
+    pub(super) fn look_again(&self) {
+        self.resumed.wake_all();
+    }
+}
+
+/// The calling thread waits while its program is stopped; one that is traced stops for its tracer, which may make it go on.
+pub fn rest(regs: &mut Regs) {
+    let thread = sched::current();
+    let process = &thread.process;
+    loop {
+        process.job.wait(|| !process.is_stopped() || thread.is_traced());
+        let state = *process.job.state.lock();
+        if !state.stopped || thread.is_to_end() {
+            return;
+        }
+        if tracing::group_stop(regs, state.signal) && thread.is_traced() {
+            // It runs, and with it what it belongs to.
+            process.job.state.lock().stopped = false;
+            process.job.resumed.wake_all();
+        } else if signal::is_killed(thread) {
+            return;
+        }
+        tracing::trap_if_wanted(regs);
+    }
 }
 
 /// Whether `parent` can continue what terminals stop in the group of `child`: it is of the same session, outside the group.

@@ -9,6 +9,7 @@ pub mod job;
 pub mod limits;
 pub mod open;
 mod stack;
+pub mod tracing;
 pub mod vdso;
 pub mod view;
 pub mod wait;
@@ -22,7 +23,7 @@ use crate::sync::Mutex;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub use credentials::Credentials;
 use kasoku_abi::layout::PAGE;
 pub use limits::Limits;
@@ -56,6 +57,10 @@ pub struct Process {
     pub limits: Mutex<Limits>,
     pub image: Mutex<Image>,
     children: Mutex<Vec<Arc<Process>>>,
+    /// How many threads it traces.
+    tracees: AtomicUsize,
+    /// Threads that it traced and that have ended: number, user, status.
+    departed: Mutex<Vec<(u32, u32, u32)>>,
     /// Woken when a child has ended, stopped or gone on.
     pub child_changed: WaitQueue,
     pub job: job::Job,
@@ -74,6 +79,8 @@ pub struct Process {
     /// Signal for it when its parent ends (PR_SET_PDEATHSIG); 0 = none.
     pub death_signal: AtomicU32,
     pub oom_score_adj: AtomicI32,
+    /// As `personality` gives it.
+    pub personality: AtomicU32,
     /// Orphans below it become its children (PR_SET_CHILD_SUBREAPER).
     pub adopts: AtomicBool,
     pub started_ns: u64,
@@ -154,6 +161,8 @@ impl Process {
             limits: Mutex::new(start.limits),
             image: Mutex::new(start.image),
             children: Mutex::new(Vec::new()),
+            tracees: AtomicUsize::new(0),
+            departed: Mutex::new(Vec::new()),
             child_changed: WaitQueue::new(),
             job: job::Job::default(),
             released: WaitQueue::new(),
@@ -166,6 +175,7 @@ impl Process {
             dumpable: AtomicBool::new(true),
             death_signal: AtomicU32::new(0),
             oom_score_adj: AtomicI32::new(0),
+            personality: AtomicU32::new(0),
             adopts: AtomicBool::new(false),
             started_ns: crate::time::monotonic_ns(),
             ran_ns: AtomicU64::new(0),
@@ -187,6 +197,11 @@ impl Process {
 
     pub fn is_zombie(&self) -> bool {
         self.zombie.load(Ordering::Acquire)
+    }
+
+    /// The thread that has the program's number, while it lives.
+    pub fn first_thread(&self) -> Option<Arc<Thread>> {
+        self.threads.lock().get(&self.pid).cloned()
     }
 
     /// The address space.

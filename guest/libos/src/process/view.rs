@@ -1,8 +1,9 @@
 //! The process table as `/proc` sees it.
-use super::Process;
+use super::{Process, tracing};
+use crate::errno::{Errno, Result};
 use crate::fs::proc::{self, Area, Facts, Machine};
 use crate::fs::{FileTable, FsContext};
-use crate::mm::space::Backing;
+use crate::mm::space::{Backing, Space};
 use crate::sched::{self, thread::State};
 use crate::signal::{Action, COUNT, bit};
 use crate::time::SECOND_NS;
@@ -70,6 +71,7 @@ impl proc::Process for Process {
         };
         let state = match thread.as_ref().map(|thread| thread.state()) {
             None => 'Z',
+            Some(_) if thread.as_ref().is_some_and(|thread| thread.is_in_tracer_stop()) => 't',
             Some(_) if self.is_stopped() => 'T',
             Some(State::Blocked) => 'S',
             Some(_) => 'R',
@@ -84,6 +86,7 @@ impl proc::Process for Process {
             session: self.session.load(Ordering::Relaxed),
             name: thread.as_ref().map_or_else(Vec::new, |thread| text(&thread.name.lock())),
             state,
+            tracer: thread.as_ref().and_then(|thread| thread.tracee().as_ref().map(|of| of.tracer)).unwrap_or(0),
             uids: [credentials.uid, credentials.euid, credentials.suid],
             gids: [credentials.gid, credentials.egid, credentials.sgid],
             groups: credentials.groups,
@@ -162,6 +165,11 @@ impl proc::Process for Process {
 
     fn set_oom_score_adj(&self, value: i32) {
         self.oom_score_adj.store(value, Ordering::Relaxed);
+    }
+
+    fn memory(&self) -> Result<Arc<Space>> {
+        let caller = &sched::current().process;
+        if caller.pid == self.pid || tracing::may_trace(caller, self) { Ok(self.space()) } else { Err(Errno::EACCES) }
     }
 
     fn set_name(&self, thread: u32, name: &[u8]) {

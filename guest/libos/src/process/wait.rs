@@ -1,8 +1,8 @@
 //! Waiting for children that end, stop or go on (wait4(2), waitid(2)).
 use super::job::News;
-use super::{PROCESSES, Process};
+use super::{PROCESSES, Process, tracing};
 use crate::errno::{Errno, Result};
-use crate::sched;
+use crate::sched::{self, thread::Thread};
 use core::sync::atomic::Ordering;
 
 /// Which children a wait is for.
@@ -15,10 +15,14 @@ pub enum Which {
 
 impl Which {
     fn fits(self, child: &Process) -> bool {
+        self.fits_number(child.pid, || child.group.load(Ordering::Relaxed))
+    }
+
+    fn fits_number(self, id: u32, group: impl FnOnce() -> u32) -> bool {
         match self {
             Which::Any => true,
-            Which::Process(pid) => child.pid == pid,
-            Which::Group(group) => child.group.load(Ordering::Relaxed) == group,
+            Which::Process(pid) => id == pid,
+            Which::Group(wanted) => group() == wanted,
         }
     }
 }
@@ -43,6 +47,8 @@ pub enum Fate {
     Killed(u32),
     Stopped(u32),
     Continued,
+    /// A traced thread: the signal, and an event above it.
+    Trapped(u32),
 }
 
 impl Fate {
@@ -51,7 +57,7 @@ impl Fate {
         match self {
             Fate::Exited(status) => status << 8,
             Fate::Killed(signal) => signal,
-            Fate::Stopped(signal) => signal << 8 | 0x7f,
+            Fate::Stopped(signal) | Fate::Trapped(signal) => signal << 8 | 0x7f,
             Fate::Continued => 0xffff,
         }
     }
@@ -82,6 +88,8 @@ pub struct Change {
     pub fate: Fate,
     /// Processor time that it used, ns.
     pub ran_ns: u64,
+    /// It was told to a tracer, which may not be the parent.
+    pub traced: bool,
 }
 
 /// Takes an ended child out of all tables.
@@ -97,21 +105,46 @@ fn fate_of(child: &Process, wanted: &Wanted) -> Option<Fate> {
     if child.is_zombie() {
         return wanted.ends.then(|| Fate::of_status(child.status.load(Ordering::Acquire)));
     }
-    child.news(wanted.stops, wanted.continues, wanted.keep).map(Fate::from)
+    // Whoever traces a child is told of its stops as a tracer.
+    let traced = child.first_thread().is_some_and(|thread| thread.is_traced());
+    child.news(wanted.stops && !traced, wanted.continues, wanted.keep).map(Fate::from)
+}
+
+fn traced_fits(wanted: &Wanted, thread: &Thread) -> bool {
+    wanted.which.fits_number(thread.tid, || thread.process.group.load(Ordering::Relaxed))
+}
+
+/// What a tracer is to be told of a thread, as [`wait`] looks for it.
+fn traced(process: &Process, wanted: &Wanted) -> Option<Result<Change>> {
+    if wanted.ends {
+        let mut departed = process.departed.lock();
+        if let Some(at) = departed.iter().position(|(tid, ..)| wanted.which.fits_number(*tid, || 0)) {
+            let (pid, uid, status) = departed[at];
+            if !wanted.keep {
+                departed.remove(at);
+            }
+            return Some(Ok(Change { pid, uid, fate: Fate::of_status(status), ran_ns: 0, traced: true }));
+        }
+    }
+    let (pid, uid, status) = tracing::untold(process, |thread| traced_fits(wanted, thread), wanted.keep)?;
+    Some(Ok(Change { pid, uid, fate: Fate::Trapped(status), ran_ns: 0, traced: true }))
 }
 
 /// Waits for a change. `None` when `at_once` and there is none; ECHILD when there is no such child.
 pub fn wait(wanted: &Wanted) -> Result<Option<Change>> {
     let process = &sched::current().process;
     let look = || -> Option<Result<Change>> {
+        if let Some(change) = traced(process, wanted) {
+            return Some(change);
+        }
         let children = process.children.lock();
-        let mut any = false;
+        let mut any = tracing::traces(process, |thread| traced_fits(wanted, thread));
         for child in children.iter().filter(|child| wanted.which.fits(child)) {
             any = true;
             if let Some(fate) = fate_of(child, wanted) {
                 let uid = child.credentials.lock().uid;
                 let ran_ns = child.cpu_time_ns() + child.children_ran_ns.load(Ordering::Relaxed);
-                return Some(Ok(Change { pid: child.pid, uid, fate, ran_ns }));
+                return Some(Ok(Change { pid: child.pid, uid, fate, ran_ns, traced: false }));
             }
         }
         if any { None } else { Some(Err(Errno::ECHILD)) }
@@ -121,7 +154,7 @@ pub fn wait(wanted: &Wanted) -> Result<Option<Change>> {
         None => sched::block_on(&[&process.child_changed], None, look)??,
         Some(found) => found?,
     };
-    if change.fate.has_ended() && !wanted.keep {
+    if change.fate.has_ended() && !wanted.keep && !change.traced {
         collect(process, change.pid);
     }
     Ok(Some(change))

@@ -3,7 +3,7 @@ use super::run;
 use super::wait::Wake;
 use crate::arch::{cpu, fpu, regs::Regs, switch};
 use crate::mm::space::Space;
-use crate::process::Process;
+use crate::process::{Process, tracing::Tracing};
 use crate::signal::ThreadSignals;
 use crate::sync::Mutex;
 use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -58,6 +58,7 @@ pub struct Thread {
     /// As `ioprio_set` gives it.
     pub io_priority: AtomicU32,
     pub exception: Exception,
+    pub tracing: Tracing,
     /// The vCPU that runs it or did last, how often it has got one, and the mask of those that may run it.
     cpu: AtomicU64,
     switches: AtomicU64,
@@ -124,6 +125,7 @@ impl Thread {
             nice: AtomicI32::new(start.nice),
             io_priority: AtomicU32::new(start.io_priority),
             exception: Exception::default(),
+            tracing: Tracing::default(),
             cpu: AtomicU64::new(cpu::number()),
             switches: AtomicU64::new(0),
             affinity: AtomicU64::new(start.affinity),
@@ -147,6 +149,23 @@ impl Thread {
         // SAFETY: called by the thread itself, which is the only user of its state while it runs.
         unsafe { change(&mut *self.fpu.get()) };
         self.fpu().load();
+    }
+
+    /// Replaces the extended state of a thread that waits (ptrace(2)).
+    pub fn set_saved_fpu(&self, bytes: &[u8]) {
+        debug_assert!(self.state() != State::Running);
+        // SAFETY: the thread waits, so no vCPU has its state; under the library OS's lock nobody else comes here.
+        unsafe { (*self.fpu.get()).set_bytes(bytes) };
+    }
+
+    /// The fs base of a thread that waits.
+    pub fn saved_fs_base(&self) -> u64 {
+        self.fs_base.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the fs base of a thread that waits; it is an address of programs.
+    pub fn set_saved_fs_base(&self, base: u64) {
+        self.fs_base.store(base, Ordering::Relaxed);
     }
 
     pub fn space(&self) -> Arc<Space> {
@@ -253,7 +272,8 @@ impl Thread {
 
     /// Whether a wait must end, because a signal is to be handled or the thread is to end.
     pub fn must_return(&self) -> bool {
-        self.attention.load(Ordering::Acquire) && (self.is_to_end() || crate::signal::has_deliverable(self))
+        self.attention.load(Ordering::Acquire)
+            && (self.is_to_end() || crate::signal::has_deliverable(self) || self.has_trap())
     }
 
     /// Whether the thread must not return to its program any more.

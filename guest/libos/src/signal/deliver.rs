@@ -1,8 +1,8 @@
 //! Delivery: on the way back to the program.
 use super::{Action, COUNT, SigInfo, UNSTOPPABLE, bit, frame};
-use crate::arch::regs::Regs;
+use crate::arch::regs::{NO_CALL, Regs};
 use crate::errno::Errno;
-use crate::process::job;
+use crate::process::{job, tracing};
 use crate::sched;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general::*;
@@ -28,10 +28,11 @@ pub fn deliver(regs: &mut Regs, interrupted: Option<(u64, Errno)>) {
     let thread = sched::current();
     let mut interrupted = interrupted;
     loop {
-        job::rest();
+        job::rest(regs);
         if thread.is_to_end() {
             return;
         }
+        tracing::trap_if_wanted(regs);
         let (info, saved) = {
             let mut signals = thread.signals.lock();
             let wanted = !signals.mask | UNSTOPPABLE;
@@ -40,6 +41,14 @@ pub fn deliver(regs: &mut Regs, interrupted: Option<(u64, Errno)>) {
             (info, signals.saved_mask)
         };
         let Some(info) = info else { break };
+        if let Some((_, errno)) = interrupted {
+            regs.rax = errno.to_rax();
+        }
+        let Some(info) = tracing::at_signal(regs, info) else { continue };
+        if regs.origin == NO_CALL {
+            // Its tracer has sent it elsewhere.
+            interrupted = None;
+        }
         let signal = info.signal();
         let action = {
             let mut actions = thread.process.actions.lock();
@@ -118,7 +127,12 @@ pub fn force(regs: &mut Regs, info: SigInfo) {
     let blocked = thread.signals.lock().mask & bit(signal) != 0;
     let handler = thread.process.actions.lock().get(signal).handler;
     if blocked || handler <= Action::IGNORE {
-        end_by(regs, &info);
+        if !thread.is_traced() {
+            end_by(regs, &info);
+        }
+        // Its tracer sees it first; what comes then is the end, unless that takes it away.
+        thread.signals.lock().mask &= !bit(signal);
+        thread.process.actions.lock().0[signal as usize - 1].handler = Action::DEFAULT;
     }
     super::send_to_thread(&sched::current_arc(), info);
 }
@@ -130,5 +144,6 @@ fn end_by(regs: &Regs, info: &SigInfo) -> ! {
     if is_first && matches!(signal, SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP | SIGABRT | SIGSYS) {
         crate::dump::program(regs, info);
     }
+    tracing::at_end(regs, signal);
     crate::process::exit::exit_group(signal)
 }

@@ -15,7 +15,7 @@ const MAGIC1: u32 = 0x4650_5853;
 const MAGIC2: u32 = 0x4650_5845;
 const SOFTWARE_BYTES: usize = 464;
 /// Flags that a handler may change.
-const RFLAGS_CHANGEABLE: u64 = 0x0005_0dd5;
+pub const RFLAGS_CHANGEABLE: u64 = 0x0005_0dd5;
 
 /// `struct sigcontext`.
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable)]

@@ -7,7 +7,7 @@ mod frame;
 mod info;
 
 pub use deliver::{deliver, force};
-pub use frame::{restore, shadow_len};
+pub use frame::{RFLAGS_CHANGEABLE, restore, shadow_len};
 pub use info::SigInfo;
 
 use crate::process::Process;
@@ -181,8 +181,15 @@ pub fn has_deliverable(thread: &Thread) -> bool {
     if ready == 0 {
         return false;
     }
+    // A tracer sees those that are ignored, too.
+    let traced = thread.is_traced();
     let actions = thread.process.actions.lock();
-    (1..=COUNT).any(|signal| ready & bit(signal) != 0 && !actions.ignores(signal))
+    (1..=COUNT).any(|signal| ready & bit(signal) != 0 && (traced || !actions.ignores(signal)))
+}
+
+/// Whether SIGKILL waits for the thread: nothing else keeps it then.
+pub fn is_killed(thread: &Thread) -> bool {
+    thread.is_to_end() || pending_set(thread) & bit(SIGKILL) != 0
 }
 
 /// Signals that the thread blocks or not and that are pending (sigpending).

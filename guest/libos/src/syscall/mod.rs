@@ -45,6 +45,8 @@ mod priority;
 #[cfg(target_os = "none")]
 mod process;
 #[cfg(target_os = "none")]
+mod ptrace;
+#[cfg(target_os = "none")]
 mod signal;
 #[cfg(target_os = "none")]
 mod site;
@@ -82,16 +84,18 @@ pub use entry::{Context, Handler, before_return, enter, name};
 #[cfg(target_os = "none")]
 mod entry {
     use super::{dispatch, trace};
-    use crate::arch::regs::Regs;
+    use crate::arch::cpu;
+    use crate::arch::regs::{NO_CALL, Regs};
     use crate::errno::{Errno, Result};
     use crate::fs::{FileTable, FsContext};
-    use crate::process::{Process, exit};
+    use crate::process::{Process, exit, tracing};
     use crate::sched::{self, thread::Thread};
     use crate::signal;
     use crate::stats::{self, Kind};
     use crate::sync::Mutex;
     use alloc::sync::Arc;
     use core::cell::Cell;
+    use core::sync::atomic::Ordering;
     use kasoku_abi::cpu::PENDING_KICK;
 
     /// What a handler is given besides its arguments.
@@ -134,6 +138,10 @@ mod entry {
     pub extern "C" fn enter(regs: &mut Regs, trapped: u32) -> u32 {
         sched::lock::enter();
         let thread = sched::current();
+        let stepped = cpu::take_stepped();
+        if thread.tracing.calls.load(Ordering::Relaxed) {
+            tracing::at_call(regs);
+        }
         let number = regs.origin;
         if trapped != 0 {
             super::site::trapped(&thread.space(), regs.rip, number);
@@ -145,6 +153,7 @@ mod entry {
         let kind = if trapped != 0 { Kind::Trap } else { Kind::Call };
         let result = stats::timed_call(kind, number, || match dispatch::find(number) {
             Some(handler) => handler(&context, &args),
+            None if number == NO_CALL => Ok(context.regs().rax as usize),
             None => dispatch::absent(number),
         });
         trace::end(call, &result);
@@ -159,8 +168,17 @@ mod entry {
                 Err(errno) => regs.rax = errno.to_rax(),
             }
         }
+        if thread.tracing.calls.load(Ordering::Relaxed) {
+            if let Some((_, errno)) = interrupted {
+                regs.rax = errno.to_rax();
+            }
+            tracing::at_return(regs);
+        }
+        if stepped {
+            tracing::stepped(regs);
+        }
         before_return(regs, interrupted);
-        u32::from(replaced)
+        u32::from(replaced || regs.rflags & tracing::TRAP_FLAG != 0)
     }
 
     /// What a number is called.

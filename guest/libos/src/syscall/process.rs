@@ -4,6 +4,7 @@ use super::time::rusage;
 use crate::errno::{Errno, Result};
 use crate::process::exit;
 use crate::process::fork::{CLONE_CLEAR_SIGHAND_LOW, CloneRequest};
+use crate::process::tracing;
 use crate::process::wait::{self, Fate, Wanted, Which};
 use crate::process::{exec, fork, open};
 use crate::user;
@@ -140,12 +141,18 @@ fn run(ctx: &Context<'_>, prepared: exec::Prepared) -> Result<usize> {
     Ok(0)
 }
 
-pub fn exit(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    exit::exit_one((args[0] as u32 & 0xff) << 8)
+fn status_of(ctx: &Context<'_>, code: u64) -> u32 {
+    let status = (code as u32 & 0xff) << 8;
+    tracing::at_end(&ctx.regs(), status);
+    status
 }
 
-pub fn exit_group(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
-    exit::exit_group((args[0] as u32 & 0xff) << 8)
+pub fn exit(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    exit::exit_one(status_of(ctx, args[0]))
+}
+
+pub fn exit_group(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    exit::exit_group(status_of(ctx, args[0]))
 }
 
 pub fn wait4(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
@@ -208,6 +215,7 @@ pub fn waitid(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
                 Fate::Exited(status) => (CLD_EXITED, status),
                 Fate::Killed(signal) => (CLD_KILLED, signal),
                 Fate::Stopped(signal) => (CLD_STOPPED, signal),
+                Fate::Trapped(status) => (CLD_TRAPPED, status),
                 Fate::Continued => (CLD_CONTINUED, SIGCONT),
             };
             crate::signal::SigInfo::child(change.pid, change.uid, code, value)

@@ -4,6 +4,7 @@ use crate::capabilities::Capability;
 use crate::errno::{Errno, Result};
 use crate::mm::frame::memory;
 use crate::{random, time, user};
+use core::sync::atomic::Ordering;
 use linux_raw_sys::general::*;
 use linux_raw_sys::system::sysinfo;
 
@@ -64,12 +65,13 @@ pub fn getrandom(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
     Ok(len as usize)
 }
 
-/// Only the personality of Linux.
-pub fn personality(_ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+/// Only the personality of Linux; addresses are not randomised, whatever it says of that.
+pub fn personality(ctx: &Context<'_>, args: &[u64; 6]) -> Result<usize> {
+    const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
+    let place = &ctx.process.personality;
     match args[0] as u32 {
-        0 | u32::MAX => Ok(0),
-        // ADDR_NO_RANDOMIZE: addresses are not randomised anyway.
-        0x0004_0000 => Ok(0),
+        u32::MAX => Ok(place.load(Ordering::Relaxed) as usize),
+        wanted @ (0 | ADDR_NO_RANDOMIZE) => Ok(place.swap(wanted, Ordering::Relaxed) as usize),
         _ => Err(Errno::EINVAL),
     }
 }

@@ -5,7 +5,8 @@
 #[cfg(target_os = "none")]
 use super::{
     Handler, attributes, between, descriptor, directory, epoll, event, identity, inotify, memory, message, names, open,
-    pipe, poll, prctl, priority, process, signal, socket, stat, system, sysv, thread, time, timer, transfer, xattr,
+    pipe, poll, prctl, priority, process, ptrace, signal, socket, stat, system, sysv, thread, time, timer, transfer,
+    xattr,
 };
 use crate::errno::Errno;
 
@@ -115,6 +116,9 @@ static PROCESSES: &[Entry] = calls! {
     60 exit ("int") Full "" => process::exit;
     61 wait4 ("int pointer flags pointer") Full "" => process::wait4;
     231 exit_group ("int") Full "" => process::exit_group;
+    101 ptrace ("int int pointer pointer") Partial "no seccomp, no breakpoints of the processor" => ptrace::ptrace;
+    310 process_vm_readv ("int pointer int pointer int int") Full "" => ptrace::process_vm_readv;
+    311 process_vm_writev ("int pointer int pointer int int") Full "" => ptrace::process_vm_writev;
     247 waitid ("int int pointer flags pointer") Full "" => process::waitid;
     322 execveat ("fd path pointer pointer flags") Full "" => process::execveat;
     435 clone3 ("pointer len") Partial "no namespaces, no set_tid" => process::clone3;
@@ -377,14 +381,11 @@ static TREE: &[Entry] = calls! {
 
 /// Calls that programs are known to try, and what they get.
 static ABSENT: &[Entry] = absent_calls! {
-    101 ptrace EPERM "no tracing";
     216 remap_file_pages ENOSYS "";
     300 fanotify_init ENOSYS "";
     256 migrate_pages ENOSYS "one memory node";
     279 move_pages ENOSYS "one memory node";
     298 perf_event_open EACCES "no performance counters";
-    310 process_vm_readv EPERM "no tracing";
-    311 process_vm_writev EPERM "no tracing";
     317 seccomp EINVAL "the VM is the sandbox";
     321 bpf EPERM "";
     323 userfaultfd ENOSYS "";

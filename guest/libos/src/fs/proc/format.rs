@@ -86,6 +86,7 @@ pub(super) fn status(view: &View) -> Vec<u8> {
         'R' => "R (running)",
         'Z' => "Z (zombie)",
         'T' => "T (stopped)",
+        't' => "t (tracing stop)",
         _ => "S (sleeping)",
     };
     let (code, data) = split(view);
@@ -98,7 +99,7 @@ pub(super) fn status(view: &View) -> Vec<u8> {
     let mut text = String::new();
     put!(text, "Name:\t{}\nUmask:\t{:04o}\nState:\t{state}", name(&facts), view.process.fs().umask);
     put!(text, "Tgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}", view.process.pid(), view.thread, facts.parent);
-    put!(text, "TracerPid:\t0\nUid:\t{}\nGid:\t{}", four(facts.uids), four(facts.gids));
+    put!(text, "TracerPid:\t{}\nUid:\t{}\nGid:\t{}", facts.tracer, four(facts.uids), four(facts.gids));
     put!(text, "FDSize:\t{}\nGroups:\t{groups}", view.process.files().capacity().max(64));
     put!(text, "NStgid:\t{}\nNSpid:\t{}", view.process.pid(), view.thread);
     put!(text, "NSpgid:\t{}\nNSsid:\t{}", facts.group, facts.session);

@@ -4,6 +4,7 @@
 //! knows formats only.
 mod descriptors;
 mod format;
+mod memory;
 mod namespaces;
 mod net;
 mod process;
@@ -17,6 +18,7 @@ use super::table::FileTable;
 use super::walk::FsContext;
 use crate::capabilities::Capabilities;
 use crate::errno::Result;
+use crate::mm::space::Space;
 use crate::sync::Once;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -60,8 +62,10 @@ pub struct Facts {
     pub group: u32,
     pub session: u32,
     pub name: Vec<u8>,
-    /// `R`, `S`, `T` or `Z`.
+    /// `R`, `S`, `T`, `t` or `Z`.
     pub state: char,
+    /// Who traces it; 0: nobody.
+    pub tracer: u32,
     /// Real, effective, saved.
     pub uids: [u32; 3],
     pub gids: [u32; 3],
@@ -114,6 +118,8 @@ pub trait Process: Send + Sync {
     /// How willingly it is ended when memory is out, -1000 to 1000: kept and told.
     fn oom_score_adj(&self) -> i32;
     fn set_oom_score_adj(&self, value: i32);
+    /// Its memory, for debuggers: EACCES where the caller may not trace it.
+    fn memory(&self) -> Result<Arc<Space>>;
 }
 
 static PROCESSES: Once<&'static dyn Processes> = Once::new();

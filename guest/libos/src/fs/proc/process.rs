@@ -128,6 +128,7 @@ enum What {
     Net,
     Namespaces,
     OomScoreAdj,
+    Memory,
 }
 
 /// Name, mode, contents.
@@ -147,6 +148,7 @@ const FILES: &[(&str, u32, What)] = &[
     ("limits", 0o444, What::Text(format::limits)),
     ("loginuid", 0o644, What::Text(|_| b"4294967295".to_vec())),
     ("maps", 0o444, What::Text(format::maps)),
+    ("mem", 0o600, What::Memory),
     ("mountinfo", 0o444, What::Text(|_| format::mountinfo())),
     ("mounts", 0o444, What::Text(|_| format::mounts())),
     ("net", 0o555, What::Net),
@@ -172,7 +174,7 @@ const FILES: &[(&str, u32, What)] = &[
 impl What {
     fn kind(self) -> Kind {
         match self {
-            What::Text(_) | What::Name | What::OomScoreAdj => Kind::Regular,
+            What::Text(_) | What::Name | What::OomScoreAdj | What::Memory => Kind::Regular,
             What::Link(_) => Kind::Symlink,
             What::Descriptors { .. } | What::Threads | What::Net | What::Namespaces => Kind::Directory,
         }
@@ -184,6 +186,7 @@ impl What {
             What::Text(text) => return pseudo_node(mount, mode, Arc::new(ProcessText { view, text }), inode),
             What::Name => return pseudo_node(mount, mode, Arc::new(Name(view)), inode),
             What::OomScoreAdj => return pseudo_node(mount, mode, Arc::new(OomScoreAdj(view)), inode),
+            What::Memory => Content::Device(0, Some(super::memory::opener(view))),
             What::Link(jumper) => Content::Magic(Arc::new(ProcessLink { view, jumper })),
             What::Descriptors { info } => {
                 Content::Directory(Directory::generated(Arc::new(Descriptors { view, info })))

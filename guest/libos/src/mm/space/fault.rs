@@ -60,20 +60,44 @@ impl Space {
             return Err(Denied::Access);
         }
         let area = area.clone();
-        let page = address / PAGE * PAGE;
-        let brought = match &area.backing {
-            Backing::Anonymous => self.anonymous(start, &area, page, touch),
-            Backing::File { .. } if area.shared => self.shared_file(start, &area, page),
-            Backing::File { .. } => match self.large_file(&areas, page, touch)? {
-                Some(brought) => Ok(brought),
-                None => self.private_file(start, &area, page, touch),
-            },
-        }?;
+        let brought = self.bring(&areas, start, &area, address / PAGE * PAGE, touch)?;
         areas.resident += brought;
         drop(areas);
         if let (Backing::File { source, .. }, true, Touch::Write) = (&area.backing, area.shared, touch) {
             source.follow();
         }
+        Ok(())
+    }
+
+    fn bring(
+        &self,
+        areas: &Areas,
+        start: u64,
+        area: &Area,
+        page: u64,
+        touch: Touch,
+    ) -> core::result::Result<u64, Denied> {
+        match &area.backing {
+            Backing::Anonymous => self.anonymous(start, area, page, touch),
+            Backing::File { .. } if area.shared => self.shared_file(start, area, page),
+            Backing::File { .. } => match self.large_file(areas, page, touch)? {
+                Some(brought) => Ok(brought),
+                None => self.private_file(start, area, page, touch),
+            },
+        }
+    }
+
+    /// Brings a page in for whoever debugs the program, whatever the rights of its mapping are; to be written to, where it is
+    /// private, as a copy of the program's own. What may be done with the page by the program stays the same.
+    pub(super) fn bring_for_debugger(&self, address: u64, touch: Touch) -> core::result::Result<(), Denied> {
+        let mut areas = self.areas.lock();
+        let (start, area) = areas.find(address).ok_or(Denied::NotMapped)?;
+        if touch == Touch::Write && area.shared && !area.access.write {
+            return Err(Denied::Access);
+        }
+        let area = area.clone();
+        let brought = self.bring(&areas, start, &area, address / PAGE * PAGE, touch)?;
+        areas.resident += brought;
         Ok(())
     }
 

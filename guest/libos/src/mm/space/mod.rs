@@ -4,6 +4,7 @@
 //! Pages come in on first touch, a window at a time: a fault costs 12 us on software KVM, an entry 0.02 us.
 mod area;
 mod change;
+mod debugger;
 mod fault;
 mod heap;
 mod pack;
