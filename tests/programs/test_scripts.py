@@ -1,8 +1,8 @@
 """Scripts of unmodified programs: the guest prints and returns what the machine itself does.
 
 A script is a file of `scripts/`: its first comment says what it is about, `# needs:` names the programs without which
-it is skipped, `# as: root` says that only a superuser's native run compares. It begins in an empty directory of its own
-and finds two free ports in `PORT` and `OTHER_PORT`.
+it is skipped, `# as: root` says that only a superuser's native run compares, `# where:` is a command that fails where
+nothing compares. It begins in an empty directory of its own and finds two free ports in `PORT` and `OTHER_PORT`.
 """
 
 import os
@@ -58,6 +58,9 @@ def test_the_guest_does_what_the_machine_does(path: Path) -> None:
             pytest.skip(f"{program} is not installed on this machine")
     if re.search(r"^# as: root$", script, re.MULTILINE) and os.geteuid() != 0:
         pytest.skip("a guest's program is root, the tests' native run is not")
+    possible = re.search(r"^# where: (.*)$", script, re.MULTILINE)
+    if possible and subprocess.run(["sh", "-c", possible[1]], capture_output=True, check=False).returncode != 0:
+        pytest.skip(f"this machine does not allow `{possible[1]}`")
     assert in_guest(script) == run([], script)
 
 

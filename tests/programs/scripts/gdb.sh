@@ -1,6 +1,7 @@
 # gdb: breakpoints, steps, variables, calls, watched expressions, a crash's stack, an attached program
 # needs: gdb gcc
 # as: root
+# where: gdb -q -nx -batch -ex run /bin/true 2>&1 | grep -q 'exited normally'
 export LC_ALL=C HOME=$PWD
 cat >t.c <<'X'
 #include <stdio.h>

@@ -1,6 +1,7 @@
 # strace: calls, signals and ends of programs, their children and threads
 # needs: strace /usr/bin/python3
 # as: root
+# where: strace -o /dev/null true
 plain() { sed -E 's/^[0-9]+ +//; s/0x[0-9a-f]+/ADDRESS/g; s/si_pid=[0-9]+/si_pid=N/; s/si_[us]time=[0-9]+/si_time/g; s/ +(= )/ \1/' "$1"; }
 echo one; strace -qq -o out -e signal=none -e trace=mkdir,rmdir,chdir sh -c 'mkdir d; cd d; cd ..; rmdir d; exit 3'; echo $?; plain out
 echo children; strace -qq -f -e signal=none -o out -e trace=mkdir,rmdir,exit_group sh -c 'mkdir e; rmdir e; (exit 4); echo $?'; echo $?; plain out
