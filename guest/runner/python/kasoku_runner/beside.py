@@ -1,6 +1,8 @@
 """Several events at a time: each has a thread of its own, and coroutines of all of them share one event loop."""
 
 import asyncio
+import contextlib
+import importlib
 import os
 import sys
 import threading
@@ -17,6 +19,9 @@ class Beside:
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="event")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._making = threading.Lock()
+        # There before the first event: those that began before a function loads it would record as one.
+        with contextlib.suppress(ImportError):
+            importlib.import_module("kasoku.sdk.phases")
 
     def begin(self, serve: Callable[..., int | None], *arguments: Any) -> None:
         """Serve an event, soon; what it says is the status that the program exits with ends the program."""
