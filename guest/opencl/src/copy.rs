@@ -49,13 +49,14 @@ pub unsafe extern "C" fn clEnqueueCopyBuffer(
             let distance = (a + source_offset as u64).abs_diff(b + destination_offset as u64);
             ensure(distance >= size as u64, CL_MEM_COPY_OVERLAP)?;
         }
-        if size <= COPIED_HERE && order.is_free() {
-            if let (Some(source), Some(destination)) = (from.address(), to.address()) {
-                let started = order.now_ns();
-                // SAFETY: both ranges were checked against their buffers, and do not overlap.
-                unsafe { copy_data(destination.add(destination_offset), source.add(source_offset), size) };
-                return order.done(started);
-            }
+        if size <= COPIED_HERE
+            && order.is_free()
+            && let (Some(source), Some(destination)) = (from.address(), to.address())
+        {
+            let started = order.now_ns();
+            // SAFETY: both ranges were checked against their buffers, and do not overlap.
+            unsafe { copy_data(destination.add(destination_offset), source.add(source_offset), size) };
+            return order.done(started);
         }
         let command = queue.context.driver.command(COPY_BUFFER, queue.id).body(&memory::Copy {
             source: from.id,
