@@ -28,7 +28,7 @@ def handler(event, context):
         case "count":
             return count()
         case "hang":
-            time.sleep(6)
+            time.sleep(13)
             late.set()
         case "wait for the hanging one":
             return late.wait(20)
@@ -90,7 +90,7 @@ def test_a_stream_beside_a_call(server: Server) -> None:
 
 
 def test_one_that_is_out_of_time_leaves_the_others_alone(twin: Server) -> None:
-    twin.deploy("beside", SOURCE, **OPTIONS | {"timeout": 5})
+    twin.deploy("beside", SOURCE, **OPTIONS | {"timeout": 10})
     first = twin.call("beside", {"do": "nothing"}).detail["instance"]["id"]
     told: list[str] = []
 
@@ -103,11 +103,11 @@ def test_one_that_is_out_of_time_leaves_the_others_alone(twin: Server) -> None:
     hanging = threading.Thread(target=hang)
     hanging.start()
     eventually(lambda: any(i["outstanding"] for i in twin.instances()), "it hangs")
-    time.sleep(3)  # so that the one behind it is in time
+    time.sleep(6)  # so that the one behind it is in time
     other = twin.call("beside", {"do": "wait for the hanging one"})
     hanging.join()
     assert other.result is True and other.detail["instance"]["id"] == first
-    assert len(told) == 1 and "timed out after 5" in told[0]
+    assert len(told) == 1 and "timed out after 10" in told[0]
     assert twin.call("beside", {"do": "nothing"}).detail["instance"]["id"] != first
 
 

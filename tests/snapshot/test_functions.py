@@ -286,7 +286,7 @@ def test_a_device_that_is_wanted_is_not_kept_from_anybody(server: Server) -> Non
     server.deploy("slow", slow + "def handler(e, c): return 1", accelerator=server.device, idle_timeout=0, **OPENCL)
     deploy(server, "lazy", ACCELERATOR, accelerator=server.device, **OPENCL)
     assert server.call("lazy").result
-    eventually(lambda: bool(files(server, "slow")), "a snapshot after all")
+    eventually(lambda: bool(files(server, "slow")), "a snapshot after all", 120)
 
 
 def test_a_session_of_another_kind_of_device_is_not_used() -> None:
