@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Server, eventually, start_real
-from tests.snapshot.test_functions import OPENCL, RESIDENT, deploy, was_restored
+from tests.snapshot.test_functions import OPENCL, RESIDENT, deploy, stands_by, was_restored
 
 AT_ONCE = 4
 WARM_UP = 60
@@ -39,6 +39,13 @@ def settle(server: Server) -> tuple[int, int, float, float]:
             break
         last = now
     return last
+
+
+def settle_beside_broker(server: Server) -> tuple[int, int, float, float]:
+    """The same, with a broker that stands by: one follows a moment after the last was taken."""
+    standing(server)
+    eventually(lambda: stands_by(server), "a broker stands by")
+    return settle(server)
 
 
 def check(before: tuple[int, int, float, float], after: tuple[int, int, float, float]) -> None:
